@@ -1,0 +1,1 @@
+"""Where artefacts come from and go to: PyPI packages, the Hugging Face hub, OCI registries, folders and files."""
