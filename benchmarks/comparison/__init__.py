@@ -1,0 +1,1 @@
+"""The comparison of engines: scenarios, prompts, contestants, runs, figures and the chart."""

@@ -1,0 +1,162 @@
+"""A paged KV cache and attention over it in plain torch, on any device.
+
+Slots are numbered ``block * BLOCK_SIZE + offset``; a batch's block tables become slot tables once, for all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmasos.engine.kernels.decoder import BLOCK_SIZE
+
+if TYPE_CHECKING:
+    import torch
+
+    from llmasos.engine.batch import SequenceSlice
+
+
+@dataclass(frozen=True)
+class AttentionRule:
+    """How scores become weights in one layer."""
+
+    scale: float
+    window: int = 0
+    """Keys a query may look back on, itself included; 0: all."""
+    softcap: float | None = None
+    """Scores become ``softcap * tanh(score / softcap)`` (Gemma 2)."""
+    sinks: torch.Tensor | None = None
+    """(heads,) logits of a key that takes weight and gives nothing (gpt-oss)."""
+
+
+class PagedAttention:
+    """Keys and values of all layers, (layers, slots, kv heads, dim), and the batch at hand."""
+
+    def __init__(
+        self, layers: int, kv_heads: int, key_dim: int, value_dim: int, dtype: torch.dtype, device: str
+    ) -> None:
+        self._layers, self._kv_heads, self._key_dim, self._value_dim = layers, kv_heads, key_dim, value_dim
+        self._dtype, self._device = dtype, device
+        self.bytes_per_block = layers * kv_heads * (key_dim + value_dim) * BLOCK_SIZE * dtype.itemsize
+        self._keys: torch.Tensor | None = None
+        self._values: torch.Tensor | None = None
+
+    def allocate(self, blocks: int) -> None:
+        """Zeroed cache of ``blocks`` blocks."""
+        import torch
+
+        slots = blocks * BLOCK_SIZE
+        self._keys = self._values = None
+        shape = (self._layers, slots, self._kv_heads)
+        self._keys = torch.zeros(*shape, self._key_dim, dtype=self._dtype, device=self._device)
+        self._values = torch.zeros(*shape, self._value_dim, dtype=self._dtype, device=self._device)
+
+    def copy_block(self, source: int, target: int) -> None:
+        """Copy one block in all layers."""
+        assert self._keys is not None and self._values is not None
+        old, new = (slice(index * BLOCK_SIZE, (index + 1) * BLOCK_SIZE) for index in (source, target))
+        self._keys[:, new] = self._keys[:, old]
+        self._values[:, new] = self._values[:, old]
+
+    def start(self, rows: int, slices: Sequence[SequenceSlice]) -> None:
+        """Begin a forward pass over ``rows`` rows."""
+        import torch
+
+        self._slices = slices
+        slots = torch.empty(rows, dtype=torch.int64)
+        self._slots_of: list[torch.Tensor] = []
+        offsets = torch.arange(BLOCK_SIZE)
+        for piece in slices:
+            table = torch.tensor(piece.blocks, dtype=torch.int64)
+            own = (table[:, None] * BLOCK_SIZE + offsets).flatten()[: piece.context + piece.length]
+            self._slots_of.append(own.to(self._device))
+            slots[piece.start : piece.start + piece.length] = own[piece.context :]
+        self._slots = slots.to(self._device)
+        self._decodes = [index for index, piece in enumerate(slices) if piece.length == 1]
+        if len(self._decodes) > 1:
+            tables = [self._slots_of[index] for index in self._decodes]
+            self._padded = torch.nn.utils.rnn.pad_sequence(tables, batch_first=True)
+            self._lengths = torch.tensor([len(item) for item in tables], device=self._device)
+            self._decode_rows = torch.tensor([slices[index].start for index in self._decodes], device=self._device)
+
+    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Store (rows, kv heads, dim) of the batch's rows."""
+        assert self._keys is not None and self._values is not None
+        self._keys[layer, self._slots] = keys.to(self._dtype)
+        self._values[layer, self._slots] = values.to(self._dtype)
+
+    def attend(self, layer: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
+        """(rows, heads, dim) -> (rows, heads, value dim): one padded product for decode rows, one a longer slice."""
+        import torch
+
+        out = torch.empty(*query.shape[:2], self._value_dim, dtype=torch.float32, device=query.device)
+        batched = len(self._decodes) > 1
+        if batched:
+            keys = torch.arange(self._padded.shape[1], device=self._device)
+            allowed = keys < self._lengths[:, None]
+            if rule.window:
+                allowed &= keys >= self._lengths[:, None] - rule.window
+            rows = query[self._decode_rows][:, None]
+            weights = self._weights(rows, self._gather(self._keys, layer, self._padded), allowed[:, None], rule)
+            out[self._decode_rows] = _weigh(weights, self._gather(self._values, layer, self._padded))[:, 0]
+        for number, piece in enumerate(self._slices):
+            if batched and piece.length == 1:
+                continue
+            rows_of = slice(piece.start, piece.start + piece.length)
+            weights = self._slice_weights(layer, number, query, rule)
+            out[rows_of] = _weigh(weights, self._gather(self._values, layer, self._slots_of[number][None]))[0]
+        return out
+
+    def weights(self, layer: int, sequence_id: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
+        """Attention weights of one slice of the batch: (heads, rows, keys) float32."""
+        number = next(i for i, piece in enumerate(self._slices) if piece.sequence_id == sequence_id)
+        found = self._slice_weights(layer, number, query, rule)[0]
+        return found.flatten(0, 1)
+
+    def _slice_weights(self, layer: int, number: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
+        import torch
+
+        piece = self._slices[number]
+        last = torch.arange(piece.length, device=self._device)[:, None] + piece.context
+        key = torch.arange(piece.context + piece.length, device=self._device)[None]
+        allowed = key <= last
+        if rule.window:
+            allowed &= key > last - rule.window
+        rows = query[piece.start : piece.start + piece.length][None]
+        return self._weights(rows, self._gather(self._keys, layer, self._slots_of[number][None]), allowed[None], rule)
+
+    @staticmethod
+    def _gather(cache: torch.Tensor | None, layer: int, slots: torch.Tensor) -> torch.Tensor:
+        """(batch, keys) slots -> (batch, kv heads, keys, dim) float32."""
+        assert cache is not None
+        return cache[layer][slots].permute(0, 2, 1, 3).float()
+
+    def _weights(
+        self, query: torch.Tensor, keys: torch.Tensor, allowed: torch.Tensor, rule: AttentionRule
+    ) -> torch.Tensor:
+        """Softmax of (batch, rows, heads, dim) against (batch, kv heads, keys, dim): (batch, kv, group, rows, keys)."""
+        import torch
+
+        batch, rows, _, dim = query.shape
+        grouped = query.view(batch, rows, self._kv_heads, -1, dim).float()
+        scores = torch.einsum("brkgd,bktd->bkgrt", grouped, keys) * rule.scale
+        if rule.softcap is not None:
+            scores = rule.softcap * torch.tanh(scores / rule.softcap)
+        scores = scores.masked_fill(~allowed[:, None, None], float("-inf"))
+        if rule.sinks is None:
+            return scores.softmax(-1)
+        sinks = rule.sinks.float().view(1, self._kv_heads, -1, 1, 1).expand(batch, -1, -1, rows, 1)
+        return torch.cat([scores, sinks], -1).softmax(-1)[..., :-1]
+
+    def free(self) -> None:
+        """Give the memory back."""
+        self._keys = self._values = None
+
+
+def _weigh(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(batch, kv, group, rows, keys), (batch, kv, keys, dim) -> (batch, rows, heads, dim)."""
+    import torch
+
+    out = torch.einsum("bkgrt,bktd->brkgd", weights, values)
+    return out.reshape(*out.shape[:2], -1, out.shape[-1])

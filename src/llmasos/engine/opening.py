@@ -1,0 +1,123 @@
+"""From a model folder to a running engine: which runner, which precision, how much memory."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from llmasos import hardware
+from llmasos.engine.adapters import AdapterPool
+from llmasos.engine.architecture import MODEL_TYPES
+from llmasos.engine.backend import EngineBackend
+from llmasos.engine.engine import Engine
+from llmasos.engine.options import EngineOptions
+from llmasos.engine.runners.fused import FusedRunner, choose_precision
+from llmasos.errors import InvalidRequest, Unsupported, did_you_mean
+from llmasos.i18n import t
+from llmasos.modeling import generation_defaults
+from llmasos.modeling.folder import ModelFolder
+from llmasos.modeling.loading import resolve, transformers_backend
+from llmasos.modeling.tokenizer import FastTokenizer, Tokenizer
+from llmasos.modeling.weights import load_weights
+
+if TYPE_CHECKING:
+    from llmasos.engine.runners.transformers import TransformersRunner
+    from llmasos.modeling.backend import GenerationBackend
+    from llmasos.modeling.loading import Placement
+
+logger = logging.getLogger(__name__)
+
+_PRECISION_OF_DTYPE = {"float32": "fp32", "bfloat16": "bf16"}
+_BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 0.625, "bf16": 2.0, "fp32": 4.0}
+
+
+def causal_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> GenerationBackend:
+    """What runs a decoder-only model: the engine, or transformers for a model that no runner of the engine takes.
+
+    Raises:
+        Unsupported, OutOfMemory, InvalidRequest: see :func:`open_engine`.
+    """
+    if isinstance(tokenizer, FastTokenizer):
+        try:
+            return open_engine(folder, tokenizer, placement)
+        except Unsupported as error:
+            if placement.dtype in ("int8", "int4"):  # nothing but the engine computes in these
+                raise
+            logger.warning("%s: %s", folder.reference, error.message)
+    return transformers_backend(folder, tokenizer, placement)
+
+
+def open_engine(
+    folder: ModelFolder,
+    tokenizer: FastTokenizer,
+    placement: Placement,
+    options: EngineOptions | None = None,
+) -> EngineBackend:
+    """Load a decoder-only model into an engine: fused where the family is known, else through transformers.
+
+    Raises:
+        Unsupported: no runner of the engine takes this model.
+        OutOfMemory: weights or cache do not fit; the message has the estimate.
+        InvalidRequest: a precision or device that does not exist.
+    """
+    device = hardware.choose_device(placement.device)
+    runner: FusedRunner | TransformersRunner
+    adapters = None
+    try:
+        runner = _fused(folder, placement, device)
+        adapters = AdapterPool(runner.spec)
+    except Unsupported as error:
+        if placement.dtype in ("int8", "int4"):
+            raise
+        logger.info("%s: %s", folder.reference, error.message)
+        runner = _through_transformers(folder, placement)
+    engine = Engine(
+        runner,
+        tokenizer.backend,
+        eos_token_ids=generation_defaults.end_ids(folder, tokenizer),
+        options=options,
+        adapters=adapters.names if adapters is not None else None,
+    )
+    return EngineBackend(
+        engine, device=device, precision=runner.precision, description=runner.description, adapters=adapters
+    )
+
+
+def _through_transformers(folder: ModelFolder, placement: Placement) -> TransformersRunner:
+    from llmasos.engine.runners.transformers import TransformersRunner
+
+    device, dtype = resolve(folder, placement)
+    model = load_weights(folder, dtype, device)
+    return TransformersRunner(model, context_length=folder.context_length, name=folder.reference)
+
+
+def _precision_name(requested: str | None, device: str) -> str | None:
+    """The engine's name of a number format.
+
+    Raises:
+        InvalidRequest: there is no such format.
+        Unsupported: the fused decoders do not compute in it.
+    """
+    if requested in (None, "auto", "int8", "int4"):
+        return requested
+    try:
+        dtype = hardware.choose_dtype(requested, device=device)
+    except InvalidRequest as error:
+        names = (*hardware.DTYPES, "int8", "int4")
+        raise InvalidRequest(
+            t("{dtype!r} is not a number format; allowed: auto, {allowed}", dtype=requested, allowed=", ".join(names)),
+            hint=did_you_mean(requested or "", names) or t("Leave it out for what suits this machine."),
+        ) from error
+    if dtype not in _PRECISION_OF_DTYPE:
+        raise Unsupported(t("the fused decoder does not support {option} = {value}", option="dtype", value=dtype))
+    return _PRECISION_OF_DTYPE[dtype]
+
+
+def _fused(folder: ModelFolder, placement: Placement, device: str) -> FusedRunner:
+    if folder.model_type not in MODEL_TYPES:
+        raise Unsupported(t("the fused decoder does not support {option} = {value}", option="model_type",
+                            value=folder.model_type))  # fmt: skip
+    precision = choose_precision(_precision_name(placement.dtype, device), device=device)
+    needed = int(folder.weight_bytes("bfloat16") / 2 * _BYTES_PER_WEIGHT[precision])
+    hardware.require_memory(needed, t("loading {model} in {precision}", model=folder.reference, precision=precision))
+    return FusedRunner(folder.path, precision=precision, device=device, threads=placement.threads)

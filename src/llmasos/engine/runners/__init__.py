@@ -1,0 +1,1 @@
+"""Runners: ways to compute a batch, behind :class:`~llmasos.engine.runner.ModelRunner`."""

@@ -1,0 +1,163 @@
+"""Runner for the Llama family on the fused decoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmasos.engine.architecture import DecoderSpec, read_spec
+from llmasos.engine.hooks import Intervention, run_with_interventions
+from llmasos.engine.kernels import native
+from llmasos.engine.kernels.decoder import BLOCK_SIZE, PRECISIONS, AdapterLayers, Decoder, Precision
+from llmasos.engine.weights import DecoderWeights
+from llmasos.errors import InvalidRequest, did_you_mean
+from llmasos.hardware import choose_dtype, choose_threads
+from llmasos.i18n import t
+
+if TYPE_CHECKING:
+    import torch
+
+    from llmasos.engine.batch import Batch
+
+
+def choose_precision(requested: str | None, *, device: str) -> Precision:
+    """The precision asked for, else int8 where the native kernels run, else what the hardware computes fast.
+
+    Raises:
+        InvalidRequest: not the name of a precision.
+    """
+    if requested is not None and requested != "auto":
+        for precision in PRECISIONS:
+            if requested == precision:
+                return precision
+        raise InvalidRequest(
+            t("{value!r} is not a precision; allowed: auto, {allowed}", value=requested, allowed=", ".join(PRECISIONS)),
+            hint=did_you_mean(requested, PRECISIONS),
+        )
+    if device == "cpu" and native.load() is not None:
+        return "int8"
+    return "fp32" if choose_dtype(device=device) == "float32" else "bf16"
+
+
+class FusedRunner:
+    """Token ids in, logits out, over a :class:`~llmasos.engine.kernels.decoder.Decoder`."""
+
+    block_size = BLOCK_SIZE
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        precision: str | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        context_length: int | None = None,
+        kernels: str | None = None,
+    ) -> None:
+        """Load the model in ``directory``.
+
+        Args:
+            precision: ``int8``, ``int4``, ``bf16``, ``fp32`` or ``None`` for the best of this machine.
+            device: torch device.
+            threads: computing threads; default: the usable cores.
+            context_length: a limit below the model's own.
+            kernels: ``native`` or ``torch``; default: native where it runs.
+        """
+        self.spec: DecoderSpec = read_spec(directory)
+        weights = DecoderWeights(directory, self.spec)
+        chosen = choose_precision(precision, device=device)
+        self.decoder: Decoder = build_decoder(
+            self.spec, weights, precision=chosen, device=device, threads=choose_threads(threads), kernels=kernels
+        )
+        self._embedding = weights.embedding().to(device)
+        self._device = device
+        self.vocabulary_size = self.spec.vocabulary
+        self.context_length = min(context_length or self.spec.context_length, self.spec.context_length)
+        self.bytes_per_block = self.decoder.bytes_per_block
+        self.capabilities = frozenset({"logits", "adapters", "hidden_states", "attention", "steering"})
+
+    @property
+    def description(self) -> str:
+        """Kernels and precision, for people."""
+        return f"fused, {self.decoder.kernels} kernels, {self.decoder.precision}"
+
+    @property
+    def precision(self) -> str:
+        """The number format of the weights."""
+        return self.decoder.precision
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that one pass reads."""
+        return self.decoder.weight_bytes
+
+    def allocate_cache(self, blocks: int) -> None:
+        self.decoder.allocate_cache(blocks)
+
+    def copy_block(self, source: int, target: int) -> None:
+        self.decoder.copy_block(source, target)
+
+    def embed_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(rows,) token ids -> (rows, hidden) float32."""
+        import torch
+
+        hidden = torch.nn.functional.embedding(tokens, self._embedding).float()
+        if self.spec.embedding_scale != 1.0:
+            # The factor is rounded as the reference implementation rounds it: to the dtype of the embedding.
+            hidden *= torch.tensor(self.spec.embedding_scale, dtype=self._embedding.dtype).float()
+        return hidden
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        hidden = self.embed_tokens(batch.tokens.to(self._device))
+        self.decoder.start(hidden, batch.positions, batch.sequences)
+        if any(piece.steering is not None for piece in batch.sequences):
+            run_with_interventions(self.decoder, len(self.spec.layers), hidden, batch.sequences)
+        else:
+            self.decoder.run_layers(0, len(self.spec.layers))
+        wanted = hidden if batch.logits_rows.shape[0] == hidden.shape[0] else hidden[batch.logits_rows]
+        return self.decoder.head(wanted)
+
+    def check_intervention(self, intervention: object) -> None:
+        """Refuse an intervention that does not fit this model.
+
+        Raises:
+            InvalidRequest: it is none, or names a layer or vector that does not fit.
+        """
+        if not isinstance(intervention, Intervention):
+            raise InvalidRequest(t("steering = {value}: allowed is an Intervention", value=type(intervention).__name__))
+        intervention.check(len(self.spec.layers), self.spec.hidden)
+
+    def add_adapter(self, name: str, layers: AdapterLayers) -> None:
+        """Make a LoRA adapter usable by name."""
+        self.decoder.add_adapter(name, layers)
+
+    def remove_adapter(self, name: str) -> None:
+        """Forget an adapter; no batch may use it afterwards."""
+        self.decoder.remove_adapter(name)
+
+    def close(self) -> None:
+        self.decoder.close()
+
+
+def build_decoder(
+    spec: DecoderSpec,
+    weights: DecoderWeights,
+    *,
+    precision: Precision,
+    device: str,
+    threads: int,
+    kernels: str | None = None,
+) -> Decoder:
+    """The decoder for a precision and device: native where it can, torch elsewhere."""
+    from llmasos.engine.kernels.native_decoder import NativeDecoder
+    from llmasos.engine.kernels.torch_decoder import TorchDecoder
+
+    library = native.load() if device == "cpu" and precision != "fp32" and kernels != "torch" else None
+    if library is not None:
+        return NativeDecoder(library, spec, weights, precision=precision, threads=threads)
+    if kernels == "native":
+        raise InvalidRequest(
+            t("the native kernels cannot compute {precision} on {device} here", precision=precision, device=device),
+            hint=t("`llmasos doctor` says what this machine offers."),
+        )
+    return TorchDecoder(spec, weights, precision=precision, device=device)
