@@ -1,0 +1,1 @@
+"""The conversation in the terminal: session, answers, slash commands, editor."""

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import tiny_models
+from llmasos.library.metadata import Metadata
+from llmasos.library.reference import Reference
+from llmasos.library.store import Library
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_models.build("llama", tmp_path_factory.mktemp("bench") / "llama"))
+
+
+SMALL = ("--prompt-tokens", "12", "--new-tokens", "6", "--repeat", "1")
+
+
+def test_json_has_every_figure(llmasos: Run, llama: str) -> None:
+    code, document, error = llmasos("bench", "engine", llama, "--streams", "1,3", *SMALL, "--json")
+    assert code == 0, error
+    result = json.loads(document)
+    assert result["model"] == llama
+    assert result["weight_bytes"] > 0
+    assert result["cache_bytes_per_token"] > 0
+    assert result["peak_memory_bytes"] > 10_000_000
+    assert result["start_seconds"] > 0
+    assert result["memory_bandwidth"] > 1e8
+    assert [row["streams"] for row in result["results"]] == [1, 3]
+    for row in result["results"]:
+        assert row["output_tokens"] == row["streams"] * 6
+        assert row["tokens_per_second"] == pytest.approx(row["output_tokens"] / row["seconds"])
+        assert 0 < row["first_token"]["p50"] <= row["first_token"]["p95"]
+        assert row["pause"]["p50"] <= row["pause"]["p95"] <= row["pause"]["p99"]
+        # 12 + 6/2 tokens of each stream beside the weights
+        read = result["weight_bytes"] + row["streams"] * 15 * result["cache_bytes_per_token"]
+        assert row["ceiling_tokens_per_second"] == pytest.approx(row["streams"] * result["memory_bandwidth"] / read)
+
+
+def test_table_for_people(llmasos: Run, llama: str) -> None:
+    code, text, _ = llmasos("bench", "engine", llama, "--streams", "2", *SMALL)
+    assert code == 0
+    assert llama in text
+    assert "memory bandwidth" in text
+    assert "Pause p50/p95/p99" in text
+    assert text.splitlines()[-1].split()[0] == "2"
+
+
+def test_options_reach_the_engine(llmasos: Run, llama: str) -> None:
+    options = ("--streams", "1", "--prompt-tokens", "8", "--new-tokens", "64", "--repeat", "1", "--json")
+    result = json.loads(llmasos("bench", "engine", llama, "--no-speculation", "--dtype", "float32", *options)[1])
+    assert result["dtype"] == "float32"
+    assert result["results"][0]["guessed_tokens"] == 0
+    assert result["results"][0]["passes"] == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("engines", "x"), "did you mean engine?"),
+        (("engine", "x", "--streams", "1,b"), "'1,b'"),
+        (("engine", "x", "--streams", ","), "whole numbers"),
+        (("engine", "x", "--streams", "0"), "streams = 0"),
+        (("engine", "x", "--repeat", "0"), "repeat = 0"),
+        (("engine", "x", "--new-tokens", "0"), "new_tokens = 0"),
+    ],
+)
+def test_what_cannot_be_measured(llmasos: Run, arguments: tuple[str, ...], said: str) -> None:
+    code, _, error = llmasos("bench", *arguments)
+    assert code == 2
+    assert said in error
+
+
+def test_prompt_and_output_must_fit(llmasos: Run, llama: str) -> None:
+    code, _, error = llmasos("bench", "engine", llama, "--prompt-tokens", "100000")
+    assert code == 2
+    assert "100128 tokens together" in error
+
+
+def test_only_decoder_models(llmasos: Run, tmp_path: Path) -> None:
+    code, _, error = llmasos("bench", "engine", str(tiny_models.build("t5", tmp_path / "t5")))
+    assert code != 0
+    assert "decoder-only" in error
+
+
+def test_a_model_of_the_library_is_checked_before_it_is_measured(llmasos: Run, llama: str) -> None:
+    with Library().draft() as draft:
+        for file in sorted(Path(llama).iterdir()):
+            draft.add_file(file.name, file)
+        draft.publish(Reference.parse("tiny"), Metadata.model_validate({"kind": "model"}, strict=False))
+    code, document, error = llmasos("bench", "engine", "tiny", "--streams", "1", *SMALL, "--json")
+    assert code == 0, error
+    assert json.loads(document)["model"] == "tiny"
+    library = Library()
+    blob = library.blobs.path(library.resolve("tiny").manifest.files["model.safetensors"].digest)
+    blob.chmod(0o644)
+    data = bytearray(blob.read_bytes())
+    data[-5] ^= 1
+    blob.write_bytes(data)
+    code, _, error = llmasos("bench", "engine", "tiny", *SMALL)
+    assert code != 0
+    assert "model.safetensors" in error or "sha256" in error
