@@ -99,9 +99,13 @@ def test_greedy_outputs_do_not_depend_on_the_schedule(expected, folders, variant
         options["cache_bytes"] = blocks * runner.bytes_per_block
         runner.close()
     engine, _ = start(folders[0], *kind, **options)
-    for _ in range(2):  # the second time every prompt is found in the cache
+    # The second time every prompt is found in the cache. Who meets whom in a pass depends on when requests arrive and on
+    # which guesses pay, so that a small cache may happen to suffice: more rounds, until somebody had to step back.
+    for round_number in range(20):
         results = engine.generate([Request(prompt, GREEDY) for prompt in prompts()])
         assert [result.token_ids for result in results] == outputs
+        if round_number > 0 and (blocks is None or engine.stats().preemptions > 0):
+            break
     stats = engine.stats()
     assert stats.cached_tokens > 0
     if blocks is not None:
