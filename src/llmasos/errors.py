@@ -114,12 +114,47 @@ class Unauthorised(LLMasOSError):
     http_status = 401
 
 
+class Forbidden(LLMasOSError):
+    """The credentials are good, and do not allow this."""
+
+    code = "forbidden"
+    exit_code = 6
+    http_status = 403
+
+
 class LicenseNotAccepted(LLMasOSError):
     """The artefact's licence needs to be accepted once before it is used."""
 
     code = "license_not_accepted"
     exit_code = 6
     http_status = 403
+
+
+class TooManyRequests(LLMasOSError):
+    """The queue is full or a limit of a key is reached; carries the seconds after which to try again."""
+
+    code = "too_many_requests"
+    exit_code = 5
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(LLMasOSError, TimeoutError):
+    """The request did not finish within the time that it was given."""
+
+    code = "deadline_exceeded"
+    exit_code = 5
+    http_status = 504
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body of a request is larger than the server takes."""
+
+    code = "request_too_large"
+    http_status = 413
 
 
 class OutOfDisk(LLMasOSError):

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from llmasos.i18n import t
 from llmasos.settings import get_settings
 
 if TYPE_CHECKING:
+    from llmasos.engine.options import EngineOptions
     from llmasos.library.store import Library, Version
     from llmasos.modeling.folder import ModelFolder
     from llmasos.modeling.model import Model
@@ -31,6 +33,7 @@ def load(
     threads: int | None = None,
     library: Library | None = None,
     accept_license: bool = False,
+    engine_options: EngineOptions | None = None,
 ) -> Model:
     """Load a model, fetching it first if it is not in the library.
 
@@ -45,6 +48,8 @@ def load(
         threads: threads for computing on the CPU; default: the setting ``threads``, else the usable cores.
         library: the model library; default: that of the settings.
         accept_license: accept a licence that asks for it.
+        engine_options: how much the engine of a decoder-only model does at once; see
+            :class:`~llmasos.engine.options.EngineOptions`.
 
     Raises:
         NotFound: nothing has this name here or on Hugging Face.
@@ -59,18 +64,19 @@ def load(
     from llmasos.modeling.loading import Placement, build_model
 
     placement = Placement(dtype, device, threads)
+    make = partial(causal_backend, options=engine_options)
     path = _as_folder(reference)
     if path is not None:
         from llmasos.modeling.folder import ModelFolder
 
-        return build_model(ModelFolder.open(path, reference=str(reference)), placement, causal_backend=causal_backend)
+        return build_model(ModelFolder.open(path, reference=str(reference)), placement, causal_backend=make)
     from llmasos.library.store import Library
 
     library = library or Library()
     version = _find(str(reference), library, accept_license)
     folder = _verified_folder(str(reference), version, library)
     with progress.current().task(t("load {model}", model=reference)):
-        return build_model(folder, placement, causal_backend=causal_backend, metadata=version.metadata)
+        return build_model(folder, placement, causal_backend=make, metadata=version.metadata)
 
 
 def open_model_folder(

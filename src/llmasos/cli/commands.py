@@ -42,6 +42,8 @@ SYNONYMS = {
     "complete": "generate",
     "predict": "classify",
     "benchmark": "bench",
+    "server": "serve",
+    "start": "serve",
 }
 
 
@@ -51,6 +53,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
     talk = t("Talk to a model")
     library = t("Model library")
     exchange = t("Exchange models")
+    service = t("Serve models")
     system = t("System")
     inference, store, transfer = "llmasos.cli.inference", "llmasos.cli.library", "llmasos.cli.transfer"
     return (
@@ -77,6 +80,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
         CommandRow("rm", store, library, t("Remove a name, and the version when it was its last")),
         CommandRow("verify", store, library, t("Check every stored byte against its digest")),
         CommandRow("gc", store, library, t("Free the space of what nothing names any more")),
+        CommandRow("serve", "llmasos.cli.serve", service, t("Serve models to clients of OpenAI, Anthropic and Ollama")),
         CommandRow("bench", "llmasos.cli.bench", system, t("Measure how fast a model runs here")),
         CommandRow(
             "doctor",

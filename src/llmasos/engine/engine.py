@@ -26,13 +26,14 @@ from llmasos.engine.output import ActiveRequest, Emit
 from llmasos.engine.request import Delta, Request
 from llmasos.engine.speculation.prompt_lookup import PromptLookupProposer
 from llmasos.engine.speculation.speculator import Proposer
-from llmasos.engine.stream import Result, Stream, bridge_of, drain
+from llmasos.engine.stream import AsyncStream, Result, Stream, bridge_of, drain
 from llmasos.errors import InUse, InvalidRequest, LLMasOSError, Unavailable
 from llmasos.i18n import t
 
 if TYPE_CHECKING:
     from llmasos.engine.kernels.decoder import AdapterLayers
     from llmasos.engine.runner import ModelRunner
+    from llmasos.engine.text_decoder import TextDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +192,24 @@ class Engine:
         async for delta in drain(queue, cancel):
             yield delta
 
+    def open_stream(self, request: Request, loop: asyncio.AbstractEventLoop) -> AsyncStream:
+        """Queue a request whose deltas are read in an asyncio loop. May be called from another thread than the loop's,
+        which is where the checks and the compilation of a grammar do not hold the loop up.
+
+        Raises:
+            LLMasOSError: what :meth:`submit` raises.
+        """
+        bridge = bridge_of(loop)
+
+        def emit(delta: Delta) -> None:
+            if not bridge.put(stream, delta):
+                stream.cancel()
+
+        active = self._prepare(request, emit)
+        stream = AsyncStream(active.request_id, self._canceller(active))
+        self._enqueue(active)
+        return stream
+
     def add_adapter(self, name: str, layers: AdapterLayers) -> None:
         """Make a LoRA adapter usable, between two passes; see :class:`~llmasos.engine.adapters.AdapterPool`.
 
@@ -221,6 +240,11 @@ class Engine:
             Unavailable: the engine is closed.
         """
         self._call(lambda: self._forget(adapter))
+
+    @property
+    def text_decoder(self) -> TextDecoder | None:
+        """What is known of the tokenizer; ``None`` without one."""
+        return self._decoder
 
     @property
     def weight_bytes(self) -> int | None:

@@ -31,7 +31,9 @@ _PRECISION_OF_DTYPE = {"float32": "fp32", "bfloat16": "bf16"}
 _BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 0.625, "bf16": 2.0, "fp32": 4.0}
 
 
-def causal_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> GenerationBackend:
+def causal_backend(
+    folder: ModelFolder, tokenizer: Tokenizer, placement: Placement, options: EngineOptions | None = None
+) -> GenerationBackend:
     """What runs a decoder-only model: the engine, or transformers for a model that no runner of the engine takes.
 
     Raises:
@@ -39,7 +41,7 @@ def causal_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: Placeme
     """
     if isinstance(tokenizer, FastTokenizer):
         try:
-            return open_engine(folder, tokenizer, placement)
+            return open_engine(folder, tokenizer, placement, options)
         except Unsupported as error:
             if placement.dtype in ("int8", "int4"):  # nothing but the engine computes in these
                 raise

@@ -29,6 +29,8 @@ class EngineOptions:
     """Head start that one level of priority gives."""
     cache_bytes: int | None = None
     """Size of the key-value cache; ``None``: a share of the memory available, at most what can be used."""
+    cache_limit: int | None = None
+    """Most bytes that the cache takes where ``cache_bytes`` leaves its size open; ``None``: the share alone counts."""
 
     prompt_lookup: bool = True
     """Guess tokens from what a sequence repeats. Costs and gains are measured as it runs; outputs are the same."""
@@ -45,7 +47,16 @@ class EngineOptions:
                 ("max_batch_tokens", t("a whole number from {low}", low=1), self.max_batch_tokens >= 1),
                 ("max_sequences", t("a whole number from {low}", low=1), self.max_sequences >= 1),
                 ("aging_seconds", t("a number above 0"), self.aging_seconds > 0),
-                ("cache_bytes", t("a whole number from {low}", low=1), (self.cache_bytes or 1) >= 1),
+                (
+                    "cache_bytes",
+                    t("a whole number from {low}", low=1),
+                    self.cache_bytes is None or self.cache_bytes >= 1,
+                ),
+                (
+                    "cache_limit",
+                    t("a whole number from {low}", low=1),
+                    self.cache_limit is None or self.cache_limit >= 1,
+                ),
             )
             if not good
         ]
@@ -53,6 +64,10 @@ class EngineOptions:
             raise InvalidRequest(
                 t("the options of the engine have {count} problem(s):", count=len(lines)) + "\n  " + "\n  ".join(lines)
             )
+
+
+def _is_none_or_positive(value: int | None) -> bool:
+    return value is None or value >= 1
 
 
 def cache_blocks(runner: ModelRunner, options: EngineOptions) -> int:
@@ -64,7 +79,10 @@ def cache_blocks(runner: ModelRunner, options: EngineOptions) -> int:
     available = memory().available
     if options.cache_bytes is None:
         useful = options.max_sequences * -(-runner.context_length // runner.block_size)
-        return min(_at_least_one(runner, int(available * CACHE_SHARE)), useful)
+        share = int(available * CACHE_SHARE)
+        if options.cache_limit is not None:
+            share = min(share, options.cache_limit)
+        return min(_at_least_one(runner, share), useful)
     return _at_least_one(runner, options.cache_bytes)
 
 

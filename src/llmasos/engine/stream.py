@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Protocol
 
 from llmasos.engine.request import Delta, FinishReason, TokenLogprob, Usage
 
@@ -130,15 +131,64 @@ class Collector:
         return Result(self._last.request_id, outputs, self._last.usage, self._prompt_logprobs)
 
 
+class DeltaSink(Protocol):
+    """Where the deltas of a request end up in a loop: an :class:`asyncio.Queue`, or an :class:`AsyncStream`."""
+
+    def put_nowait(self, delta: Delta, /) -> None: ...
+
+
+class AsyncStream:
+    """The deltas of one request for one task of an asyncio loop, all that are ready at a time.
+
+    Unlike a queue it wakes its reader once for everything that has come, as a server with many streams needs.
+    """
+
+    def __init__(self, request_id: str, cancel: Callable[[], None]) -> None:
+        self.request_id = request_id
+        self.ended = False
+        """Whether the last delta has been read."""
+        self._cancel = cancel
+        self._ready: list[Delta] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put_nowait(self, delta: Delta, /) -> None:
+        """Called in the loop by the bridge."""
+        self._ready.append(delta)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def read(self) -> list[Delta]:
+        """The next deltas, at least one. The last of all is the one with ``usage``.
+
+        Raises:
+            ValueError: the stream has ended.
+        """
+        if self.ended:
+            raise ValueError("the stream has ended")
+        if not self._ready:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        ready, self._ready = self._ready, []
+        self.ended = ready[-1].usage is not None
+        return ready
+
+    def cancel(self) -> None:
+        """End the request within one pass. May be called more than once, and after the end."""
+        self._cancel()
+
+
 class LoopBridge:
     """Hands deltas to the queues of one asyncio loop, waking the loop once for many of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # else the bridge would keep its own key alive
-        self._pending: deque[tuple[asyncio.Queue[Delta], Delta]] = deque()
+        self._pending: deque[tuple[DeltaSink, Delta]] = deque()
         self._woken = False
 
-    def put(self, queue: asyncio.Queue[Delta], delta: Delta) -> bool:
+    def put(self, queue: DeltaSink, delta: Delta) -> bool:
         """Called by the inference thread; ``False`` when the loop is closed and nobody will read."""
         loop = self._loop()
         # Asked every time: a loop that closes after it was woken never delivers what waits, nor raises again.

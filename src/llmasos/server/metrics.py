@@ -1,0 +1,144 @@
+"""What a server counts, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from llmasos.engine.engine import EngineStats
+    from llmasos.engine.request import Usage
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_PAUSES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
+
+
+class EngineCollector(Collector):
+    """Gauges and counters of the engines, read when somebody asks."""
+
+    def __init__(self, engines: Callable[[], Iterable[tuple[str, EngineStats]]]) -> None:
+        self._engines = engines
+
+    def collect(self) -> Iterator[Metric]:
+        rows = list(self._engines())
+        for name, description, value in _ENGINE_GAUGES:
+            family = GaugeMetricFamily(f"llmasos_{name}", description, labels=["model"])
+            for model, stats in rows:
+                family.add_metric([model], value(stats))
+            yield family
+        for name, description, value in _ENGINE_COUNTERS:
+            counter = CounterMetricFamily(f"llmasos_{name}", description, labels=["model"])
+            for model, stats in rows:
+                counter.add_metric([model], value(stats))
+            yield counter
+
+
+_ENGINE_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
+    ("requests_running", "Outputs that are computed now.", lambda stats: stats.running),
+    ("requests_waiting", "Outputs that wait for room.", lambda stats: stats.waiting),
+    ("cache_blocks", "Blocks of the key-value cache.", lambda stats: stats.blocks),
+    ("cache_blocks_free", "Blocks of the key-value cache that nothing uses.", lambda stats: stats.free_blocks),
+)
+_ENGINE_COUNTERS: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
+    ("engine_passes", "Passes through the model.", lambda stats: stats.passes),
+    ("engine_rows", "Tokens computed, prompts and drafts included.", lambda stats: stats.rows),
+    ("preemptions", "Outputs that stepped back because the cache was full.", lambda stats: stats.preemptions),
+    ("cache_evictions", "Blocks of past prefixes that made room.", lambda stats: stats.evictions),
+    ("speculative_proposed", "Tokens guessed ahead.", lambda stats: stats.speculative_proposed),
+    ("speculative_accepted", "Guesses that stood.", lambda stats: stats.speculative_accepted),
+)
+
+
+class Metrics:
+    """All metrics of one server, in a registry of its own.
+
+    Args:
+        engines: the statistics of the engines that run now, by the model's name.
+    """
+
+    def __init__(self, engines: Callable[[], Iterable[tuple[str, EngineStats]]]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(EngineCollector(engines))
+        process = psutil.Process()
+        memory = Gauge("llmasos_memory_bytes", "Resident memory of the server.", registry=self.registry)
+        memory.set_function(lambda: process.memory_info().rss)
+        self.models_loaded = Gauge("llmasos_models_loaded", "Models in memory.", registry=self.registry)
+        self.model_loads = Counter(
+            "llmasos_model_loads", "Models loaded since the start.", ["model"], registry=self.registry
+        )
+        self.model_load_seconds = Histogram(
+            "llmasos_model_load_seconds", "Time to load a model.", buckets=_SECONDS, registry=self.registry
+        )
+        self.responses = Counter(
+            "llmasos_http_responses", "Answers by route and status.", ["route", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "llmasos_http_request_seconds", "From the request to the last byte of the answer.", ["route"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.refused = Counter(
+            "llmasos_requests_refused", "Requests answered with 429, by reason.", ["reason"], registry=self.registry
+        )
+        self.cancelled = Counter(
+            "llmasos_requests_cancelled", "Requests whose client went away.", ["model"], registry=self.registry
+        )
+        self.first_token_seconds = Histogram(
+            "llmasos_time_to_first_token_seconds", "From the request to its first token.", ["model"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.inter_token_seconds = Histogram(
+            "llmasos_inter_token_seconds", "Between news of an output.", ["model"], buckets=_PAUSES,
+            registry=self.registry,
+        )  # fmt: skip
+        self.queue_seconds = Histogram(
+            "llmasos_queue_seconds", "From the request to its first pass.", ["model"], buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self.prompt_tokens = Counter("llmasos_prompt_tokens", "Tokens of prompts.", ["model"], registry=self.registry)
+        self.cached_tokens = Counter(
+            "llmasos_cached_tokens", "Tokens of prompts found in the cache.", ["model"], registry=self.registry
+        )
+        self.output_tokens = Counter("llmasos_output_tokens", "Tokens of outputs.", ["model"], registry=self.registry)
+        self.upstream_failures = Counter(
+            "llmasos_upstream_failures", "Failed calls of upstream servers.", ["model", "reason"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def text(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class GenerationTimer:
+    """Times of one generation, handed to the metrics as they come."""
+
+    __slots__ = ("_last", "_metrics", "_model", "_observe_pause", "_started")
+
+    def __init__(self, metrics: Metrics, model: str, started: float) -> None:
+        self._metrics, self._model, self._started = metrics, model, started
+        self._last: float | None = None
+        self._observe_pause = metrics.inter_token_seconds.labels(model).observe
+
+    def news(self) -> None:
+        """Some tokens have come."""
+        now = time.monotonic()
+        if self._last is None:
+            self._metrics.first_token_seconds.labels(self._model).observe(now - self._started)
+        else:
+            self._observe_pause(now - self._last)
+        self._last = now
+
+    def end(self, usage: Usage) -> None:
+        """The last piece has come."""
+        metrics, model = self._metrics, self._model
+        metrics.queue_seconds.labels(model).observe(usage.queue_seconds)
+        metrics.prompt_tokens.labels(model).inc(usage.prompt_tokens)
+        metrics.cached_tokens.labels(model).inc(usage.cached_tokens)
+        metrics.output_tokens.labels(model).inc(usage.completion_tokens)

@@ -1,0 +1,1 @@
+"""Models in service, behind one interface that all APIs speak to."""

@@ -1,0 +1,1 @@
+"""What all APIs share on the wire: bodies, errors, keys, limits, logs."""
