@@ -136,7 +136,7 @@ class ModelService:
 
         version = acquire.ensure(reference, library=self.library)
         name = reference if self.library.has(reference) else version.names[0]
-        return Target(name, version.digest, version.digest)
+        return self.names.model(name, version.digest)
 
     # --- what the APIs ask -------------------------------------------------------------------------------------
 
@@ -148,9 +148,12 @@ class ModelService:
         """
         started = time.monotonic()
         target = self.names.find(job.model)
+        if target.presets is not None:
+            job = target.presets.applied(job)
         deadline = self._deadline(job.deadline_seconds)
         timer = GenerationTimer(self.metrics, job.model, started)
         if target.upstream is not None:
+            _refuse_local_only(job)
             upstream = await self._upstream(target).generate(job, deadline)
             return ServedGeneration(upstream, self, None, timer, account, job.model)
         loaded, seconds = await self._use(target)
@@ -373,6 +376,22 @@ class ModelService:
             engine = loaded.local.engine
             if engine is not None:
                 yield loaded.name, engine.stats()
+
+
+def _refuse_local_only(job: Job) -> None:
+    """Refuse what takes the model's own tokens or template.
+
+    Raises:
+        Unsupported: the job asks for it.
+    """
+    given = {"context": job.context_ids, "num_ctx": job.context_limit, "think": job.thinking is not None}
+    names = [name for name, value in given.items() if value]
+    if names:
+        raise Unsupported(
+            t("{model} is computed by another server, which cannot be asked for {names}", model=job.model,
+              names=", ".join(names)),
+            hint=t("Name a model of this machine."),
+        )  # fmt: skip
 
 
 def _bytes_of(local: LocalModel, expected: int) -> int:
