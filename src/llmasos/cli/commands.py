@@ -81,6 +81,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
         CommandRow("verify", store, library, t("Check every stored byte against its digest")),
         CommandRow("gc", store, library, t("Free the space of what nothing names any more")),
         CommandRow("serve", "llmasos.cli.serve", service, t("Serve models to clients of OpenAI, Anthropic and Ollama")),
+        CommandRow("keys", "llmasos.cli.keys", service, t("Make, list and revoke keys of the API server")),
         CommandRow("bench", "llmasos.cli.bench", system, t("Measure how fast a model runs here")),
         CommandRow(
             "doctor",

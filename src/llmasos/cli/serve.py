@@ -62,9 +62,11 @@ def serve(
     out = Output(json=json)
     try:
         from llmasos.server.configuration import read_configuration
+        from llmasos.server.keys import KeyStore
         from llmasos.server.process import open_socket
         from llmasos.server.process import serve as run
         from llmasos.server.serving.service import ModelService
+        from llmasos.server.web.gate import Gate
     except ImportError as error:
         raise MissingDependency(
             t("the server needs the package {package}", package=error.name), hint='pip install "llmasos[local,server]"'
@@ -81,8 +83,10 @@ def serve(
         config, {key: value for key, value in overrides.items() if value not in (None, {})}
     )
     _log_to_standard_error()
+    library = Library()
+    Gate(configuration, KeyStore(library.catalogue.database)).check_configuration()
     listening = open_socket(configuration)
-    service = ModelService(configuration, Library())
+    service = ModelService(configuration, library)
 
     def announce(address: str) -> None:
         if json:

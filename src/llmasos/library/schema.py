@@ -78,3 +78,20 @@ lineage_inputs = Table(
     Column("digest", Text, index=True),
     Column("reference", Text),
 )
+
+# Keys of the API server. The secret itself is never stored: it has 256 random bits, so that a plain hash cannot be
+# guessed back. Revoked keys stay as a record.
+api_keys = Table(
+    "api_keys",
+    tables,
+    Column("id", String(16), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created", String(40), nullable=False),
+    Column("expires", String(40)),
+    Column("revoked", String(40)),
+    Column("last_used", String(40)),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+)

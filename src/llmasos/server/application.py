@@ -18,13 +18,14 @@ from llmasos import __version__
 from llmasos.errors import InvalidRequest, LLMasOSError
 from llmasos.i18n import t
 from llmasos.server import health
+from llmasos.server.keys import KeyStore
 from llmasos.server.openai import chat, completions, embeddings, models
 from llmasos.server.serving.service import ModelService
 from llmasos.server.web.access import AccessMiddleware, record_of
 from llmasos.server.web.body import WARNING_HEADER
 from llmasos.server.web.documentation import gather_schemas
 from llmasos.server.web.errors import HttpError, error_response, method_not_allowed, not_found
-from llmasos.server.web.gate import requires
+from llmasos.server.web.gate import Gate, requires
 from llmasos.server.web.streaming import ClientGone
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def create_application(service: ModelService) -> FastAPI:
         description="One server for clients of OpenAI, Anthropic and Ollama.",
     )  # fmt: skip
     application.state.service = service
+    application.state.gate = Gate(configuration, KeyStore(service.library.catalogue.database))
     for router in (chat.router, completions.router, embeddings.router, models.router):
         application.include_router(router, dependencies=[Depends(requires("inference"))])
     application.include_router(health.router)

@@ -71,12 +71,13 @@ def serve(service: ModelService, listening: socket.socket, announce: Callable[[s
         announce: called with the address once requests are answered.
     """
     configuration = service.configuration
+    application = create_application(service)
     host, port = listening.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     drain = configuration.drain_seconds
     server = _Server(
         uvicorn.Config(
-            create_application(service),
+            application,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=None if drain is None else int(drain),
