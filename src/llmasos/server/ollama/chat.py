@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from llmasos.errors import ContextLengthExceeded
 from llmasos.i18n import t
 from llmasos.server.ollama.answers import Answer, Kind, line, loaded_answer
 from llmasos.server.ollama.fields import (
@@ -106,7 +107,10 @@ async def answer(
     """Run a job and send what comes of it, whole or in lines."""
     fields = received.fields
     context.note(model=fields.model, stream=fields.streams)
-    generation = await context.generate(job)
+    try:
+        generation = await context.generate(job)
+    except ContextLengthExceeded as error:
+        raise too_long(error) from error
     written = Answer(kind, fields.model, generation, started, with_context=with_context)
     if fields.streams:
         return StreamingAnswer(written.lines(context), generation.close, media_type=NDJSON, headers=received.headers)
@@ -115,6 +119,13 @@ async def answer(
     finally:
         generation.close()
     return JSONResponse(whole, headers=received.headers)
+
+
+def too_long(error: ContextLengthExceeded) -> ContextLengthExceeded:
+    """The same error with a hint in the words of this API."""
+    return ContextLengthExceeded(
+        error.message, hint=t("Shorten it, allow more with options.num_ctx, or send truncate: true to have it cut.")
+    )
 
 
 async def load_or_unload(

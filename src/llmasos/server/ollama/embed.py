@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -14,6 +14,7 @@ from pydantic import Field
 from llmasos.errors import ContextLengthExceeded
 from llmasos.i18n import t
 from llmasos.server.ollama.answers import nanoseconds
+from llmasos.server.ollama.chat import too_long
 from llmasos.server.ollama.fields import seconds_of
 from llmasos.server.ollama.options import OptionFields
 from llmasos.server.web.body import Fields, InvalidField
@@ -75,8 +76,8 @@ async def embed(context: RequestContext) -> Response:
     load_seconds = await _load(context, fields.model, keep_alive if not texts else None)
     found: list[Embedding] = []
     if texts:
-        found = await context.embed(
-            fields.model, texts, dimensions=fields.dimensions, truncate="end" if fields.truncate else None,
+        found = await _embed(
+            context, fields.model, texts, dimensions=fields.dimensions, truncate="end" if fields.truncate else None,
             keep_alive=keep_alive,
         )  # fmt: skip
         _check_lengths(found, fields.options)
@@ -101,9 +102,18 @@ async def embeddings(context: RequestContext) -> Response:
         await _load(context, fields.model, keep_alive)
         return JSONResponse({"embedding": []}, headers=received.headers)
     here = context.service.names.find(fields.model).upstream is None
-    found = await context.embed(fields.model, [fields.prompt], normalize=False if here else None, keep_alive=keep_alive)
+    found = await _embed(
+        context, fields.model, [fields.prompt], normalize=False if here else None, keep_alive=keep_alive
+    )
     _check_lengths(found, fields.options)
     return JSONResponse({"embedding": found[0].vector.tolist()}, headers=received.headers)
+
+
+async def _embed(context: Context, model: str, texts: list[str], **options: Any) -> list[Embedding]:
+    try:
+        return await context.embed(model, texts, **options)
+    except ContextLengthExceeded as error:
+        raise too_long(error) from error
 
 
 async def _load(context: Context, model: str, keep_alive: float | None) -> float:
