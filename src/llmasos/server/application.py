@@ -19,6 +19,7 @@ from llmasos.errors import InvalidRequest, LLMasOSError
 from llmasos.i18n import t
 from llmasos.server import health
 from llmasos.server.keys import KeyStore
+from llmasos.server.ollama import routes as ollama
 from llmasos.server.openai import chat, completions, embeddings, models
 from llmasos.server.serving.service import ModelService
 from llmasos.server.web.access import AccessMiddleware, record_of
@@ -53,6 +54,7 @@ def create_application(service: ModelService) -> FastAPI:
     application.state.gate = Gate(configuration, KeyStore(service.library.catalogue.database))
     for router in (chat.router, completions.router, embeddings.router, models.router):
         application.include_router(router, dependencies=[Depends(requires("inference"))])
+    ollama.include(application)
     application.include_router(health.router)
     _handle_errors(application)
     application.openapi = lambda: _document(application)  # type: ignore[method-assign]

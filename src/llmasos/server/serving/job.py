@@ -22,7 +22,12 @@ class Job:
     """Name under which the model is served."""
     messages: Sequence[Message] | None = None
     prompt: str | Sequence[int] | None = None
-    """A text or token ids, where there are no messages."""
+    """A text or token ids, where there are no messages. Beside messages: what a model without a chat template
+    continues in their place."""
+    context_ids: Sequence[int] = ()
+    """Tokens that stand before the prompt, such as those of an earlier turn."""
+    context_limit: int | None = None
+    """Most tokens of prompt and output together; ``None``: what the model takes."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """By the names of :class:`~llmasos.engine.request.SamplingParameters`; absent ones follow the model's defaults."""
     tools: Sequence[Mapping[str, Any]] = ()
@@ -31,6 +36,8 @@ class Job:
     parallel_tool_calls: bool = True
     output_format: Grammar | None = None
     template_variables: Mapping[str, Any] = field(default_factory=dict)
+    thinking: bool | str | None = None
+    """Whether the model thinks before it answers, or a level such as ``low``; ``None``: as its template has it."""
     continue_last: bool = False
     """Go on with the last message, which is the assistant's, instead of answering it."""
     split_reasoning: bool = True

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmasos.engine.backend import sampling_of
+from llmasos.engine.intake import Limits, fit_prompt
 from llmasos.engine.request import Delta, Request, SamplingParameters, TokenLogprob
 from llmasos.errors import DeadlineExceeded, LLMasOSError, TooManyRequests, Unavailable, Unsupported
 from llmasos.i18n import t
@@ -121,6 +122,8 @@ class LocalModel:
             deadline=None if deadline_seconds is None else time.monotonic() + deadline_seconds,
             truncate=job.truncate,
         )
+        if job.context_limit is not None:
+            _limit_context(request, job.context_limit, engine.limits)
         stream = engine.open_stream(request, loop)
         return LocalGeneration(stream, prepared, sampling, self, count)
 
@@ -172,6 +175,19 @@ class LocalModel:
         """Free the model."""
         self._pool.shutdown()
         self.model.close()
+
+
+def _limit_context(request: Request, limit: int, limits: Limits) -> None:
+    """Hold prompt and output to ``limit`` tokens together.
+
+    Raises:
+        ContextLengthExceeded: the prompt leaves no room, and may not be cut.
+    """
+    limit = min(limit, limits.context_length)
+    request.prompt_ids, _ = fit_prompt(request, replace(limits, context_length=limit))
+    room = limit - len(request.prompt_ids)
+    wanted = request.sampling.max_tokens
+    request.sampling = replace(request.sampling, max_tokens=room if wanted is None else min(wanted, room))
 
 
 class LocalGeneration:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from llmasos.errors import InvalidReference, NotFound, Unsupported, did_you_mean
 from llmasos.i18n import t
 from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
+from llmasos.server.serving.presets import Presets, read_presets, weights_of
 
 if TYPE_CHECKING:
     from llmasos.library.store import Library
@@ -30,6 +31,8 @@ class Target:
     adapter: str | None = None
     """Digest of the adapter's version."""
     upstream: UpstreamConfiguration | None = None
+    presets: Presets | None = None
+    """What every request for it begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Names:
         self._started = time.time()
         self._remembered: dict[str, tuple[float, Target]] = {}
         self._own: dict[str, Target] = {}
+        self._read: dict[str, Presets | None] = {}
 
     def add(self, target: Target) -> None:
         """Take up a model of the configuration that has been found."""
@@ -63,6 +67,12 @@ class Names:
     def forget(self) -> None:
         """Look everything up anew: names have changed."""
         self._remembered.clear()
+
+    def model(self, name: str, digest: str) -> Target:
+        """A model of the library, by the digest of its version."""
+        presets = self._presets(digest)
+        key = digest if presets is None else weights_of(self._library, digest, presets)
+        return Target(name, key, key, presets=presets)
 
     def find(self, name: str) -> Target:
         """The model of that name.
@@ -102,7 +112,7 @@ class Names:
                     raise Unsupported(
                         t("{name} is a {kind}, not a model", name=name, kind=row.kind), hint=t("Name a model.")
                     )
-                return Target(name, row.digest, row.digest)
+                return self.model(name, row.digest)
         raise self._unknown(name)
 
     def _row(self, name: str) -> VersionRow | None:
@@ -111,6 +121,11 @@ class Names:
         except (NotFound, InvalidReference):
             return None
         return next(iter(self._library.catalogue.rows(digest=digest)), None)
+
+    def _presets(self, digest: str) -> Presets | None:
+        if digest not in self._read:  # versions never change
+            self._read[digest] = read_presets(self._library, digest)
+        return self._read[digest]
 
     def _adapter(self, name: str, reference: str, base: str | None) -> Target:
         row = self._row(reference)
@@ -126,13 +141,17 @@ class Names:
                 raise Unsupported(
                     t("{name}: an adapter goes on a model of this machine", name=name), hint=t("Name a base model.")
                 )
-            return Target(name, below.key, below.reference, adapter=row.digest)
+            return Target(
+                name, below.key, below.reference, adapter=row.digest, presets=self._presets(row.digest) or below.presets
+            )
         if row.base_digest is None:
             raise Unsupported(
                 t("{name} does not say which version its base is", name=reference),
                 hint=t("Name both: BASE+{name}.", name=reference),
             )
-        return Target(name, row.base_digest, row.base_digest, adapter=row.digest)
+        return Target(
+            name, row.base_digest, row.base_digest, adapter=row.digest, presets=self._presets(row.digest)
+        )  # fmt: skip
 
     def _unknown(self, name: str) -> NotFound:
         names = [item.name for item in self.listing()]

@@ -27,6 +27,8 @@ To call a function, write its name and arguments as JSON between the tags:
 {{"name": "function name", "arguments": {{...}}}}
 </tool_call>"""
 
+_THINKING_SWITCHES = ("enable_thinking", "thinking")  # Qwen 3 and SmolLM3; Granite and DeepSeek 3.1
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompt:
@@ -48,10 +50,10 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
         InvalidRequest: messages, tools or formats are not allowed.
         Unsupported: this model cannot do what is asked.
     """
-    if job.messages is None:
+    if job.messages is None or (template is None and job.prompt is not None):
         assert job.prompt is not None
         ids = tokenizer.encode(job.prompt).ids if isinstance(job.prompt, str) else list(job.prompt)
-        return PreparedPrompt(ids, grammar=job.output_format)
+        return PreparedPrompt([*job.context_ids, *ids], grammar=job.output_format)
     if template is None:
         raise missing_template(reference)
     tools = read_tools(job.tools) if job.tools and job.tool_choice != "none" else []
@@ -74,7 +76,7 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
     # Under a grammar there is no place for reasoning.
     reasoning = job.split_reasoning and grammar is None and marks_reasoning(source)
     return PreparedPrompt(
-        tokenizer.encode_prompt(prompt),
+        [*job.context_ids, *tokenizer.encode_prompt(prompt)],
         tool_format=format,
         grammar=grammar,
         reasoning=reasoning,
@@ -85,7 +87,7 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
 def _render(
     job: Job, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, template: ChatTemplate
 ) -> Prompt:
-    variables = job.template_variables or None
+    variables = {**_thinking_variables(job.thinking, template), **job.template_variables} or None
     if not job.continue_last:
         return template.render(messages, tools=tools, variables=variables)
     last = messages[-1] if messages else {}
@@ -97,6 +99,35 @@ def _render(
         )
     rendered = template.render(messages[:-1], tools=tools, variables=variables)
     return Prompt((*rendered.segments, Segment(begun, literal=True)))
+
+
+def _thinking_variables(wanted: bool | str | None, template: ChatTemplate) -> dict[str, Any]:
+    """Variables that make a template ask for thinking, or for none.
+
+    Raises:
+        Unsupported: this model cannot be told so.
+    """
+    if wanted is None:
+        return {}
+    known = template.variables()
+    if isinstance(wanted, str):
+        if "reasoning_effort" in known:
+            return {"reasoning_effort": wanted}
+        raise Unsupported(
+            t("this model knows no levels of thinking, and the request asks for {level}", level=wanted),
+            hint=t("Switch thinking on or off, or leave it to the model."),
+        )
+    for name in _THINKING_SWITCHES:
+        if name in known:
+            return {name: wanted}
+    thinks = marks_reasoning("\n".join(template.sources.values()))
+    if thinks == wanted:
+        return {}
+    if wanted:
+        raise Unsupported(t("this model does not think before it answers"), hint=t("Leave thinking out."))
+    raise Unsupported(
+        t("the thinking of this model cannot be switched off"), hint=t("Leave it to the model; it is given apart.")
+    )
 
 
 def _with_tools(

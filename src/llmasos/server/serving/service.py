@@ -136,7 +136,7 @@ class ModelService:
 
         version = acquire.ensure(reference, library=self.library)
         name = reference if self.library.has(reference) else version.names[0]
-        return Target(name, version.digest, version.digest)
+        return self.names.model(name, version.digest)
 
     # --- what the APIs ask -------------------------------------------------------------------------------------
 
@@ -148,6 +148,8 @@ class ModelService:
         """
         started = time.monotonic()
         target = self.names.find(job.model)
+        if target.presets is not None:
+            job = target.presets.applied(job)
         deadline = self._deadline(job.deadline_seconds)
         timer = GenerationTimer(self.metrics, job.model, started)
         if target.upstream is not None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
 from llmasos.errors import InvalidRequest, RequestTooLarge, did_you_mean
-from llmasos.i18n import t
+from llmasos.i18n import t, translate
 from llmasos.units import format_bytes
 
 WARNING_HEADER = "x-llmasos-warning"
@@ -134,7 +134,7 @@ def check_body(document: dict[str, Any], fields: type[_Body], *, lenient: bool) 
             document = {key: value for key, value in document.items() if key != name}
             continue
         param = param or name
-        lines.append(t("{name} is not supported: {reason}", name=name, reason=fields.NOT_SUPPORTED[name]))
+        lines.append(t("{name} is not supported: {reason}", name=name, reason=translate(fields.NOT_SUPPORTED[name])))
         document = {key: value for key, value in document.items() if key != name}
     while True:
         try:
@@ -163,7 +163,11 @@ def _line(problem: Mapping[str, Any], fields: type[Fields]) -> str:
     place = problem["loc"]
     where = _path(place)
     if problem["type"] == "extra_forbidden":
-        allowed = list(fields.model_fields) if len(place) == 1 else []
+        owner = _owner(place, fields)
+        reason = owner.NOT_SUPPORTED.get(str(place[-1])) if owner is not None else None
+        if reason is not None:
+            return t("{name} is not supported: {reason}", name=where, reason=translate(reason))
+        allowed = list(owner.model_fields) if owner is not None else []
         hint = did_you_mean(str(place[-1]), allowed)
         return t("{where}: unknown field", where=where) + (f" ({hint})" if hint else "")
     if problem["type"] == "missing":
@@ -172,6 +176,27 @@ def _line(problem: Mapping[str, Any], fields: type[Fields]) -> str:
     if len(value) > _LONGEST_VALUE:
         value = value[:_LONGEST_VALUE] + "…"
     return f"{where} = {value}: {problem['msg']}"
+
+
+def _owner(place: tuple[int | str, ...], fields: type[Fields]) -> type[Fields] | None:
+    """The class of the object that holds the last part of a path; ``None`` where it cannot be told."""
+    owner = fields
+    for part in place[:-1]:
+        names = {field.alias or name: field for name, field in owner.model_fields.items()}
+        if isinstance(part, int) or part not in names:
+            continue  # the place in a list, or the variant of a union
+        inner = list(_classes(names[part].annotation))
+        if len(inner) != 1:
+            return None
+        owner = inner[0]
+    return owner
+
+
+def _classes(annotation: Any) -> Iterator[type[Fields]]:
+    if isinstance(annotation, type) and issubclass(annotation, Fields):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _classes(argument)
 
 
 def _path(place: tuple[int | str, ...]) -> str:
