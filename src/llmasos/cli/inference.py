@@ -46,6 +46,12 @@ Threads = Annotated[int | None, typer.Option(help=t("Threads for computing; defa
 AcceptLicense = Annotated[
     bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
 ]
+CacheDType = Annotated[
+    str | None,
+    typer.Option(
+        help=t("Number format of keys and values: bfloat16, or int8 in half the memory; default: the exact one.")
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help=t("Write JSON."))]
 
 
@@ -103,6 +109,7 @@ def generate(
     dtype: DType = None,
     device: Device = None,
     threads: Threads = None,
+    cache_dtype: CacheDType = None,
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
@@ -136,7 +143,9 @@ def generate(
         first = [] if system is None else [{"role": "system", "content": system}]
         return [*first, {"role": "user", "content": item.text}]
 
-    with open_model(model, out, accept_license=accept_license, dtype=dtype, device=device, threads=threads) as loaded:
+    with open_model(
+        model, out, accept_license=accept_license, dtype=dtype, device=device, threads=threads, cache_dtype=cache_dtype
+    ) as loaded:
 
         def work(items: Sequence[Item]) -> list[Generation]:
             if as_chat:
