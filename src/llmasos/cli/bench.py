@@ -48,7 +48,7 @@ def bench(
     cache_dtype: Annotated[
         str | None,
         typer.Option(
-            help=t("Number format of keys and values: bfloat16, or int8 in half the memory; default: the exact one.")
+            help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")
         ),
     ] = None,
     accept_license: Annotated[

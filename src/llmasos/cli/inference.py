@@ -48,9 +48,7 @@ AcceptLicense = Annotated[
 ]
 CacheDType = Annotated[
     str | None,
-    typer.Option(
-        help=t("Number format of keys and values: bfloat16, or int8 in half the memory; default: the exact one.")
-    ),
+    typer.Option(help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")),
 ]
 Json = Annotated[bool, typer.Option("--json", help=t("Write JSON."))]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmasos.engine.kernels import native
 from llmasos.engine.kernels.decoder import BLOCK_SIZE
 from llmasos.engine.kernels.memory import huge_buffer
-from llmasos.errors import OutOfMemory, Unsupported
+from llmasos.errors import OutOfMemory
 from llmasos.hardware import memory
 from llmasos.i18n import t
 from llmasos.units import format_bytes
@@ -27,8 +27,7 @@ class NativeCache:
     """Keys and values as ``cache.h`` lays them out: block by block, each with all layers."""
 
     def __init__(self, library: native.NativeLibrary, spec: DecoderSpec, dtype: CacheDtype) -> None:
-        if dtype not in native.CACHE_TYPES:
-            raise Unsupported(t("the native kernels keep the cache in bfloat16 or int8, not in {dtype}", dtype=dtype))
+        assert dtype in native.CACHE_TYPES, "the native kernels do not compute in any other"
         self._library = library
         self._layers = len(spec.layers)
         self._kv_heads, self._head_dim = spec.kv_heads, spec.head_dim
@@ -70,7 +69,7 @@ class NativeCache:
         self._memory[target] = self._memory[source]
 
     def keys(self, attention: native.Attention, index: int, blocks: Sequence[int], tokens: int) -> torch.Tensor:
-        """The first ``tokens`` keys of a block table, whose products with queries are scores: (kv heads, tokens, dim)."""
+        """The first ``tokens`` keys of a block table, (kv heads, tokens, dim); products with queries are scores."""
         import torch
 
         out = torch.empty(self._kv_heads, tokens, self._head_dim)
