@@ -110,7 +110,7 @@ def reference(qkv: torch.Tensor, heads: int, kv_heads: int, dim: int, window: in
 
 
 SHAPES = [(4, 2, 64, 700, 0), (3, 1, 80, 300, 0), (2, 2, 16, 65, 0), (9, 3, 64, 600, 300), (2, 1, 256, 40, 20)]
-# Largest difference of an output over the spread of values; int8 rounds queries, keys and values to 1/127 of their peak.
+# Largest difference of an output over the largest output; int8 rounds queries, keys and values to 1/127 of their peak.
 TOLERANCE = {"bfloat16": 0.02, "int8": 0.03}
 
 
