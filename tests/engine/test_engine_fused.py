@@ -23,7 +23,7 @@ VOCABULARY = 320
 GREEDY = SamplingParameters(temperature=0, max_tokens=24, ignore_eos=True)
 KERNELS = [("fp32", "torch", "auto"), ("fp32", "torch", "int8")]
 if native.load() is not None:
-    KERNELS += [("int8", "native", "auto"), ("int8", "native", "int8"), ("int4", "native", "int8")]
+    KERNELS += [("int8", "native", "auto"), ("int8", "native", "int8"), ("int4", "native", "auto")]
 
 
 @pytest.fixture(scope="module")
