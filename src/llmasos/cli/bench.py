@@ -15,7 +15,9 @@ from llmasos.i18n import t
 if TYPE_CHECKING:
     from llmasos.engine.backend import EngineBackend
     from llmasos.engine.benchmark import Measurement, Workload
+    from llmasos.engine.options import EngineOptions
     from llmasos.modeling.folder import ModelFolder
+    from llmasos.modeling.loading import Placement
 
 app = typer.Typer()
 
@@ -44,6 +46,9 @@ def bench(
         str | None, typer.Option(help=t("cpu, cuda, cuda:N or mps; default: a GPU if there is one."))
     ] = None,
     threads: Annotated[int | None, typer.Option(help=t("Threads for computing; default: the usable cores."))] = None,
+    decode: Annotated[
+        str, typer.Option(help=t("How decoding passes are run: auto, eager, static or graphs (CUDA)."))
+    ] = "auto",
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
     ] = False,
@@ -56,6 +61,7 @@ def bench(
     """
     from llmasos.cli.loading import with_license
     from llmasos.engine.benchmark import Workload
+    from llmasos.modeling.loading import Placement
     from llmasos.sdk import open_model_folder
 
     if what not in PARTS:
@@ -73,12 +79,13 @@ def bench(
         )  # fmt: skip
     out = Output(json=json)
     folder = with_license(lambda accept: open_model_folder(model, accept_license=accept), out, accept_license)
-    backend = _open(folder, max(item.streams for item in workloads), speculation, dtype, device, threads)
+    options = _options(max(item.streams for item in workloads), speculation, decode)
+    backend = _open(folder, options, Placement(dtype, device, threads))
     try:
         facts = _facts(folder, backend)
         with out.progress():
             rows = [_row(_median(backend, workload, repeat), facts) for workload in workloads]
-        facts |= _memory(backend)
+        facts |= _memory(backend) | _decoding(backend)
     finally:
         backend.close()
     out.result({**facts, "results": rows}, lambda: _show(out, facts, rows))
@@ -93,13 +100,26 @@ def _numbers(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _open(
-    folder: ModelFolder, streams: int, speculation: bool, dtype: str | None, device: str | None, threads: int | None
-) -> EngineBackend:
-    from llmasos.engine.opening import open_engine
+def _options(streams: int, speculation: bool, decode: str) -> EngineOptions:
+    from llmasos.engine.graphs.options import DECODE_MODES, DecodeOptions
     from llmasos.engine.options import EngineOptions
+
+    mode = next((known for known in DECODE_MODES if known == decode), None)
+    if mode is None:
+        raise InvalidRequest(
+            t("--decode {value}: allowed are {allowed}", value=repr(decode), allowed=", ".join(DECODE_MODES)),
+            hint=did_you_mean(decode, DECODE_MODES),
+        )
+    return EngineOptions(
+        max_sequences=max(streams, EngineOptions().max_sequences),
+        prompt_lookup=speculation,
+        decode=DecodeOptions(mode),
+    )
+
+
+def _open(folder: ModelFolder, options: EngineOptions, placement: Placement) -> EngineBackend:
+    from llmasos.engine.opening import open_engine
     from llmasos.modeling.folder import Family
-    from llmasos.modeling.loading import Placement
     from llmasos.modeling.tokenizer import FastTokenizer
     from llmasos.modeling.tokenizer_files import load_tokenizer
 
@@ -112,8 +132,7 @@ def _open(
     tokenizer = load_tokenizer(folder)
     if not isinstance(tokenizer, FastTokenizer):
         raise Unsupported(t("{model} has a tokenizer that the engine cannot use", model=folder.reference))
-    options = EngineOptions(max_sequences=max(streams, EngineOptions().max_sequences), prompt_lookup=speculation)
-    return open_engine(folder, tokenizer, Placement(dtype, device, threads), options)
+    return open_engine(folder, tokenizer, placement, options)
 
 
 def _facts(folder: ModelFolder, backend: EngineBackend) -> dict[str, Any]:
@@ -143,6 +162,12 @@ def _memory(backend: EngineBackend) -> dict[str, Any]:
 
     limits = backend.engine.limits
     return {"peak_memory_bytes": peak_memory(), "cache_bytes": limits.cache_tokens * limits.bytes_per_token}
+
+
+def _decoding(backend: EngineBackend) -> dict[str, Any]:
+    """Which path decoding passes took, all runs together."""
+    counts = backend.decode_counts
+    return {"decode_path": backend.decode_path, "decode_counts": None if counts is None else asdict(counts)}
 
 
 def _median(backend: EngineBackend, workload: Workload, repeat: int) -> Measurement:
@@ -190,6 +215,7 @@ def _show(out: Output, facts: dict[str, Any], rows: list[dict[str, Any]]) -> Non
             (t("memory bandwidth"), "-" if bandwidth is None else f"{format_bytes(bandwidth)}/s"),
             (t("peak memory"), f"{format_bytes(facts['peak_memory_bytes'])} "
              + t("(cache: {size})", size=format_bytes(facts["cache_bytes"]))),
+            (t("decoding"), _decoding_text(facts)),
         ]
     )  # fmt: skip
     out.print()
@@ -200,6 +226,18 @@ def _show(out: Output, facts: dict[str, Any], rows: list[dict[str, Any]]) -> Non
     out.table([Column(title, right=True) for title in columns], [_cells(row) for row in rows])
     if any(row["preemptions"] for row in rows):
         out.warn(t("The cache was too small for all streams at once: some were computed again."))
+
+
+def _decoding_text(facts: dict[str, Any]) -> str:
+    from llmasos.engine.graphs.options import path_name
+
+    text, counts = path_name(facts["decode_path"]), facts["decode_counts"]
+    if counts is None:
+        return text
+    return f"{text}: " + t(
+        "{static} passes in {shapes} shapes, {eager} passes eager",
+        static=counts["static_passes"], shapes=counts["captured"], eager=counts["eager_passes"],
+    )  # fmt: skip
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
