@@ -117,7 +117,7 @@ def test_logits_and_keys_equal_those_of_eager_passes(folder: Path, precision: st
     assert float((real - other).abs().max()) < (1e-4 if precision == "fp32" else 0.1)
     unused = torch.tensor(feeding.free)
     assert not other[:, :, unused].any(), "padding wrote into a block of nobody"
-    assert caches(static)[:, :, BLOCKS, 0].any() and not caches(static)[:, :, BLOCKS, 1:].any()
+    assert not caches(static)[:, :, BLOCKS, 1:].any(), "padding is one token at most"
     eager.close()
     static.close()
 
