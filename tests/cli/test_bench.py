@@ -78,8 +78,19 @@ def test_how_decoding_passes_were_run_is_said(llmasos: Run, llama: str) -> None:
 
 def test_graphs_need_a_gpu(llmasos: Run, llama: str) -> None:
     code, _, error = llmasos("bench", "engine", llama, "--device", "cpu", "--decode", "graphs")
-    assert code != 0
+    assert code == 2
     assert "decode = graphs needs a CUDA device" in error
+
+
+def test_static_shapes_need_the_fused_runner(llmasos: Run, tmp_path: Path) -> None:
+    import transformers
+
+    folder = tiny_models.build("llama", tmp_path / "gpt2")
+    config = transformers.GPT2Config(vocab_size=400, n_embd=32, n_layer=1, n_head=2, n_positions=64)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    code, _, error = llmasos("bench", "engine", str(folder), "--dtype", "float32", "--decode", "static")
+    assert code == 2
+    assert "decode = static needs the fused runner: the fused decoder does not support model_type = gpt2" in error
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,12 @@ def open_engine(
         runner = _fused(folder, placement, device, options)
         adapters = AdapterPool(runner.spec)
     except Unsupported as error:
-        if placement.dtype in ("int8", "int4") or options.decode.mode in ("static", "graphs"):
-            raise  # nothing else does what was asked for
+        if placement.dtype in ("int8", "int4"):
+            raise
+        if options.decode.mode in ("static", "graphs"):
+            raise InvalidRequest(
+                t("decode = {path} needs the fused runner: {reason}", path=options.decode.mode, reason=error.message)
+            ) from error
         logger.info("%s: %s", folder.reference, error.message)
         runner = _through_transformers(folder, placement)
     engine = Engine(

@@ -11,7 +11,7 @@ from llmasos.engine.graphs.options import DecodeOptions
 from llmasos.engine.kernels import native
 from llmasos.engine.options import EngineOptions, cache_blocks
 from llmasos.engine.runners.fused import FusedRunner
-from llmasos.errors import InvalidRequest, Unsupported
+from llmasos.errors import InvalidRequest
 from tiny_decoders import random_model
 
 
@@ -20,7 +20,7 @@ def test_graphs_on_cuda_and_nothing_new_elsewhere() -> None:
     assert DecodeOptions().path("cpu") == DecodeOptions().path("mps") == "eager"
     assert DecodeOptions("eager").path("cuda:0") == "eager"
     assert DecodeOptions("static").path("cpu") == DecodeOptions("static").path("cuda:0") == "static"
-    with pytest.raises(Unsupported, match="needs a CUDA device; this is cpu"):
+    with pytest.raises(InvalidRequest, match="needs a CUDA device; this is cpu"):
         DecodeOptions("graphs").path("cpu")
 
 
@@ -48,17 +48,17 @@ def test_a_cpu_decodes_as_before(tmp_path: Path) -> None:
     runner.allocate_cache(4)
     assert runner.decode_path == "eager" and runner.decode_counts is None
     assert runner.description == "fused, torch kernels, fp32"
-    assert runner.decoder._attention.caches[0].shape[1] == 4 * 16, "no scratch block"  # type: ignore[attr-defined]
+    assert runner.decoder._attention._keys.shape[1] == 4 * 16, "no scratch block"  # type: ignore[attr-defined]
     static = FusedRunner(tmp_path, precision="fp32", decode=DecodeOptions("static"))
     assert static.description == "fused, torch kernels, fp32, static shapes"
-    with pytest.raises(Unsupported, match="needs a CUDA device"):
+    with pytest.raises(InvalidRequest, match="needs a CUDA device"):
         FusedRunner(tmp_path, precision="fp32", decode=DecodeOptions("graphs"))
 
 
 @pytest.mark.skipif(native.load() is None, reason="the native kernels do not run here")
 def test_native_kernels_refuse_static_shapes(tmp_path: Path) -> None:
     random_model("llama", tmp_path)
-    with pytest.raises(Unsupported, match="needs PyTorch's kernels"):
+    with pytest.raises(InvalidRequest, match="needs PyTorch's kernels"):
         FusedRunner(tmp_path, precision="int8", decode=DecodeOptions("static"))
 
 

@@ -62,8 +62,13 @@ class Sequences:
 
 def caches(runner: FusedRunner) -> torch.Tensor:
     """(2, layers, blocks, 16, kv heads, dim) of keys and values."""
-    both = torch.stack(runner.decoder._attention.caches).float()  # type: ignore[attr-defined]
-    return both.unflatten(2, (-1, 16))
+    return torch.stack(stores(runner)).float().unflatten(2, (-1, 16))
+
+
+def stores(runner: FusedRunner) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values, each (layers, slots, kv heads, dim)."""
+    attention = runner.decoder._attention  # type: ignore[attr-defined]
+    return attention._keys, attention._values
 
 
 def runners(folder: Path, precision: str, capture: PlainCalls | None = None) -> tuple[FusedRunner, FusedRunner]:
@@ -171,7 +176,7 @@ def test_what_others_left_in_the_cache_changes_nothing(llama: Path) -> None:
         results = []
         for poison in (0.0, float("nan")):
             feeding = Sequences((runner,), seed=3)
-            for cache in runner.decoder._attention.caches:  # type: ignore[attr-defined]
+            for cache in stores(runner):
                 cache.fill_(poison)
             for number, length in enumerate((18, 9, 33)):
                 feeding.add(number)

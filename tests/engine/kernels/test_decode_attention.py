@@ -27,7 +27,8 @@ def cache(key_dim: int, value_dim: int, dtype: torch.dtype = torch.float32) -> P
     """A cache whose every slot is filled: whatever should not be seen is there to be seen."""
     made = PagedAttention(2, KV_HEADS, key_dim, value_dim, dtype, "cpu")
     made.allocate(BLOCKS)
-    for part in made.caches:
+    for part in (made._keys, made._values):
+        assert part is not None
         part.copy_(torch.randn(part.shape))
     return made
 
@@ -102,6 +103,6 @@ def test_only_pages_that_a_window_reaches_are_read() -> None:
         static = DecodeAttention(paged, columns, torch.tensor([context]), [window])
         span = static._spans[window]
         reached = set(range(max(context - window + 1, 0) // 16, context // 16 + 1))
-        assert reached <= set(span.blocks[0].tolist())
-        assert span.blocks.shape[1] <= -(-window // 16) + 1
+        assert reached <= {slot // 16 for slot in span.slots[0].tolist()}
+        assert span.slots.shape[1] <= 16 * (-(-window // 16) + 1)
         assert int(span.allowed.sum()) == min(window, context + 1)

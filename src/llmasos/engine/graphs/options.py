@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from llmasos.errors import Unsupported
+from llmasos.errors import InvalidRequest
 from llmasos.i18n import t
 from llmasos.settings import get_settings
 
@@ -33,13 +33,13 @@ class DecodeOptions:
         """What the mode means on a device.
 
         Raises:
-            Unsupported: graphs were asked for where there are none.
+            InvalidRequest: graphs were asked for where there are none.
         """
         cuda = device.partition(":")[0] == "cuda"
         if self.mode == "auto":
             return "graphs" if cuda and get_settings().cuda_graphs else "eager"
         if self.mode == "graphs" and not cuda:
-            raise Unsupported(
+            raise InvalidRequest(
                 t("decode = graphs needs a CUDA device; this is {device}", device=device),
                 hint=t("Leave it at auto, or take static to run the same shapes without capture."),
             )

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class _Span:
     """The keys that rows may see under one window."""
 
-    blocks: torch.Tensor
-    """(rows, blocks) of the cache."""
+    slots: torch.Tensor
+    """(rows, keys) of the cache."""
     allowed: torch.Tensor
-    """(rows, 1, blocks * BLOCK_SIZE)."""
+    """(rows, 1, keys)."""
 
 
 class DecodeAttention:
@@ -49,11 +49,11 @@ class DecodeAttention:
         import torch
 
         self._cache = cache
-        self._keys, self._values = cache.caches
-        offsets = positions % BLOCK_SIZE
-        self._blocks = tables.gather(1, (positions // BLOCK_SIZE)[:, None])[:, 0]
-        self._slots = self._blocks * BLOCK_SIZE + offsets
-        self._stale = (torch.arange(BLOCK_SIZE, device=tables.device) > offsets[:, None])[:, :, None, None]
+        offsets = torch.arange(BLOCK_SIZE, device=tables.device)
+        first = tables.gather(1, (positions // BLOCK_SIZE)[:, None]) * BLOCK_SIZE
+        own = (positions % BLOCK_SIZE)[:, None]
+        self._slots = (first + own)[:, 0]
+        self._behind = (first + torch.maximum(offsets, own)).flatten()
         self._spans = {window: _span(tables, positions, window) for window in set(windows)}
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -61,15 +61,15 @@ class DecodeAttention:
 
         What an earlier owner left behind them in their blocks is cleared: a weight of zero does not undo a NaN.
         """
-        for cache, new in ((self._keys[layer], keys), (self._values[layer], values)):
-            pages = cache.view(-1, BLOCK_SIZE, *cache.shape[1:])
-            pages[self._blocks] = pages[self._blocks].masked_fill(self._stale, 0)
-            cache[self._slots] = new.to(cache.dtype)
+        count = len(self._behind)
+        self._cache.store(layer, self._behind, keys.new_zeros(1, *keys.shape[1:]).expand(count, -1, -1),
+                          values.new_zeros(1, *values.shape[1:]).expand(count, -1, -1))  # fmt: skip
+        self._cache.store(layer, self._slots, keys, values)
 
     def attend(self, layer: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
         """(rows, heads, dim) -> (rows, heads, value dim) float32."""
         span = self._spans[rule.window]
-        keys, values = (_gather(cache[layer], span.blocks) for cache in (self._keys, self._values))
+        keys, values = self._cache.load(layer, span.slots)
         return self._cache.combine(query[:, None], keys, values, span.allowed, rule, fused=True)[:, 0]
 
 
@@ -79,6 +79,7 @@ def _span(tables: torch.Tensor, positions: torch.Tensor, window: int) -> _Span:
     columns = tables.shape[1]
     # A window that begins anywhere in a block reaches into one block more than it fills.
     wanted = min(columns, -(-(window - 1) // BLOCK_SIZE) + 1) if window else columns
+    offsets = torch.arange(BLOCK_SIZE, device=tables.device)
     keys = torch.arange(wanted * BLOCK_SIZE, device=tables.device)[None]
     if wanted < columns:
         first = ((positions - (window - 1)) // BLOCK_SIZE).clamp(0, columns - wanted)[:, None]
@@ -87,10 +88,4 @@ def _span(tables: torch.Tensor, positions: torch.Tensor, window: int) -> _Span:
     allowed = keys <= positions[:, None]
     if window:
         allowed = allowed & (keys > positions[:, None] - window)
-    return _Span(tables, allowed[:, None])
-
-
-def _gather(cache: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
-    """(slots, kv heads, dim) and (rows, blocks) -> (rows, kv heads, keys, dim)."""
-    pages = cache.view(-1, BLOCK_SIZE, *cache.shape[1:])[blocks]
-    return pages.flatten(1, 2).transpose(1, 2)
+    return _Span((tables[:, :, None] * BLOCK_SIZE + offsets).flatten(1), allowed[:, None])

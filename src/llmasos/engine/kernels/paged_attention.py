@@ -85,9 +85,17 @@ class PagedAttention:
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Store (rows, kv heads, dim) of the batch's rows."""
+        self.store(layer, self._slots, keys, values)
+
+    def store(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Store (rows, kv heads, dim) in slots (rows,)."""
         assert self._keys is not None and self._values is not None
-        self._keys[layer, self._slots] = keys.to(self._dtype)
-        self._values[layer, self._slots] = values.to(self._dtype)
+        self._keys[layer, slots] = keys.to(self._dtype)
+        self._values[layer, slots] = values.to(self._dtype)
+
+    def load(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of slots (batch, keys): each (batch, kv heads, keys, dim)."""
+        return self._gather(self._keys, layer, slots), self._gather(self._values, layer, slots)
 
     def attend(self, layer: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
         """(rows, heads, dim) -> (rows, heads, value dim): one padded product for decode rows, one a longer slice."""
@@ -101,16 +109,14 @@ class PagedAttention:
             if rule.window:
                 allowed &= number_of >= self._lengths[:, None] - rule.window
             rows = query[self._decode_rows][:, None]
-            keys = self._gather(self._keys, layer, self._padded)
-            values = self._gather(self._values, layer, self._padded)
+            keys, values = self.load(layer, self._padded)
             attended = self.combine(rows, keys, values, allowed[:, None], rule, fused=self._fused)
             out[self._decode_rows] = attended[:, 0]
         for number, piece in enumerate(self._slices):
             if batched and piece.length == 1:
                 continue
             rows_of = slice(piece.start, piece.start + piece.length)
-            keys = self._gather(self._keys, layer, self._slots_of[number][None])
-            values = self._gather(self._values, layer, self._slots_of[number][None])
+            keys, values = self.load(layer, self._slots_of[number][None])
             allowed = self._allowed(piece, rule)
             out[rows_of] = self.combine(query[rows_of][None], keys, values, allowed[None], rule, fused=self._fused)[0]
         return out
@@ -162,12 +168,6 @@ class PagedAttention:
         """(batch, keys) slots -> (batch, kv heads, keys, dim)."""
         assert cache is not None
         return cache[layer][slots].permute(0, 2, 1, 3)
-
-    @property
-    def caches(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values: (layers, slots, kv heads, dim)."""
-        assert self._keys is not None and self._values is not None
-        return self._keys, self._values
 
     def _weights(
         self, query: torch.Tensor, keys: torch.Tensor, allowed: torch.Tensor, rule: AttentionRule

@@ -11,7 +11,7 @@ from llmasos.engine.hooks import Intervention, run_with_interventions
 from llmasos.engine.kernels import native
 from llmasos.engine.kernels.decoder import BLOCK_SIZE, PRECISIONS, AdapterLayers, Decoder, Precision
 from llmasos.engine.weights import DecoderWeights
-from llmasos.errors import InvalidRequest, Unsupported, did_you_mean
+from llmasos.errors import InvalidRequest, did_you_mean
 from llmasos.hardware import choose_dtype, choose_threads
 from llmasos.i18n import t
 
@@ -73,7 +73,7 @@ class FusedRunner:
             capture: what repeats a pass over a static shape; default: CUDA graphs or plain calls, as ``decode`` says.
 
         Raises:
-            Unsupported: ``decode`` names what these kernels or this device cannot do.
+            InvalidRequest: ``decode`` names what these kernels or this device cannot do.
         """
         self._decode, self._max_sequences, self._capture = decode or DecodeOptions(), max_sequences, capture
         self.decode_path: DecodePath = self._decode.path(device)
@@ -87,7 +87,7 @@ class FusedRunner:
         self._embedding = weights.embedding().to(device)
         self.device = self._device = device
         if self.decode_path != "eager" and self.decoder.kernels != "torch":
-            raise Unsupported(
+            raise InvalidRequest(
                 t("decode = {path} needs PyTorch's kernels; here the native ones compute", path=self.decode_path),
                 hint=t("Leave it at auto: static shapes gain nothing on this processor."),
             )
