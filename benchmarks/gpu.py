@@ -134,6 +134,8 @@ def run(
     print("\n".join(verdict(parity, dtype)), flush=True)
     rows = []
     for path in paths:
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(device)
         with opened(folder, path, device, dtype, sequences) as backend:
             warm_up(backend.engine)
             for count in streams:
@@ -152,7 +154,6 @@ def run(
             rows[-1]["decode_counts"] = None if counts is None else asdict(counts)
             if device.startswith("cuda"):
                 rows[-1]["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
-                torch.cuda.reset_peak_memory_stats(device)
     return {
         "model": model,
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,

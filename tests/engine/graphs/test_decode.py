@@ -131,13 +131,18 @@ class Growing(RecordedGraphs):
 
 
 def test_graphs_stay_within_their_budget(caplog: pytest.LogCaptureFixture) -> None:
-    static = decode(capture=Growing(), max_bytes=4000)
+    graphs = Growing()
+    static = decode(capture=graphs, max_bytes=4000)
     with caplog.at_level(logging.WARNING):
         assert static.forward(batch(1, 2, 3)) is not None
         assert static.forward(batch(1, 2, 3, 4, 5)) is None
         assert static.forward(batch(200, 2, 3, 4, 5)) is None
-        assert static.forward(batch(1, 2)) is not None, "what needs no more memory is taken all the same"
-    assert (static.counts.refused, static.counts.captured) == (1, 2)
+        assert graphs.released == 1, "what the refused shape took is given back"
+        assert (static.counts.graphs, static.counts.graph_bytes, static.counts.forgotten) == (0, 0, 1)
+        assert static.forward(batch(1, 2)) is not None
+        assert static.forward(batch(1, 2, 3)) is not None
+    assert (static.counts.refused, static.counts.captured) == (1, 3)
+    assert (static.counts.graphs, static.counts.graph_bytes) == (2, 4000)
     assert "allowed are" in caplog.text
     static.release()
     assert (static.counts.graphs, static.counts.graph_bytes) == (0, 0)

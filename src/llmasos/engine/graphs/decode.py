@@ -132,29 +132,30 @@ class StaticDecode:
             logits.copy_(self._model.static_logits(*views))
 
         self._inputs.fill(shape, None)
-        before = self._capture.bytes
         try:
             step = self._capture.capture(run)
         except RuntimeError as error:
             self._refuse(shape, f"it cannot be captured: {error}")
             return None
-        finally:
-            self.counts.graph_bytes = self._capture.bytes
-        if self._max_bytes is not None and self._capture.bytes > max(self._max_bytes, before):
-            taken, allowed = format_bytes(self._capture.bytes), format_bytes(self._max_bytes)
-            self._refuse(shape, f"the graphs would take {taken} of memory, allowed are {allowed}")
+        taken, allowed = self._capture.bytes, self._max_bytes
+        if allowed is not None and taken > allowed:
+            del step
+            self._refuse(shape, f"graphs would take {format_bytes(taken)}, allowed are {format_bytes(allowed)}")
             return None
         self._steps[shape] = step
         self.counts.captured += 1
         while len(self._steps) > self._max_graphs:
             self._steps.popitem(last=False)
             self.counts.forgotten += 1
-        self.counts.graphs = len(self._steps)
+        self.counts.graphs, self.counts.graph_bytes = len(self._steps), taken
         return step
 
     def _refuse(self, shape: Shape, reason: str) -> None:
+        """Run a shape eagerly from now on. Memory goes back with all graphs only; smaller ones are captured anew."""
         self._refused.append(shape)
         self.counts.refused += 1
+        self.counts.forgotten += len(self._steps)
+        self.release()
         logger.warning(
             "passes from %d rows and %d tokens of context run eagerly: %s",
             shape.rows, shape.columns * self._model.block_size, reason,
