@@ -66,10 +66,13 @@ def opened(folder: ModelFolder, path: DecodeMode, device: str, dtype: str, seque
             torch.cuda.empty_cache()
 
 
-def logits_of(folder: ModelFolder, path: DecodeMode, device: str, dtype: str, sequences: int) -> torch.Tensor:
-    """(rows, vocabulary) logits of the same passes whatever the path: prompts, then decoding in batches of many sizes.
+def logits_of(
+    folder: ModelFolder, path: DecodeMode, device: str, dtype: str, sequences: int
+) -> tuple[torch.Tensor, int]:
+    """Logits (rows, vocabulary), and how many shapes were refused and ran eagerly instead.
 
-    The runner is fed directly: in an engine the clock decides who meets whom in a pass, which changes its shape.
+    They come from the same passes whatever the path: prompts, then decoding in batches of many sizes. The runner is fed
+    directly: in an engine the clock decides who meets whom in a pass, which changes its shape.
     """
     precision = {"bfloat16": "bf16", "float32": "fp32"}[dtype]
     runner = FusedRunner(
@@ -100,8 +103,9 @@ def logits_of(folder: ModelFolder, path: DecodeMode, device: str, dtype: str, se
     for number in range(PASSES):
         count = sequences if number == 0 else draw.randint(1, sequences)
         feed(draw.sample(range(sequences), count), 1)
+    counts = runner.decode_counts
     runner.close()
-    return torch.cat(found)
+    return torch.cat(found), 0 if counts is None else counts.refused
 
 
 def compared(one: torch.Tensor, other: torch.Tensor) -> dict[str, Any]:
@@ -130,8 +134,10 @@ def run(
     sequences = max(streams)
     logits = {path: logits_of(folder, path, device, dtype, sequences) for path in paths}
     pairs = [(one, other) for index, one in enumerate(paths) for other in paths[index + 1 :]]
-    parity = {f"{one}, {other}": compared(logits[one], logits[other]) for one, other in pairs}
-    print("\n".join(verdict(parity, dtype)), flush=True)
+    parity = {f"{one}, {other}": compared(logits[one][0], logits[other][0]) for one, other in pairs}
+    refused = {path: count for path, (_, count) in logits.items()}
+    del logits
+    print("\n".join(verdict(parity, refused, dtype)), flush=True)
     rows = []
     for path in paths:
         if device.startswith("cuda"):
@@ -163,17 +169,24 @@ def run(
         "new_tokens": new_tokens,
         "results": rows,
         "parity": parity,
+        "refused_shapes": refused,
     }
 
 
-def verdict(parity: dict[str, dict[str, Any]], dtype: str) -> list[str]:
-    """A line for each pair of paths; those that differ by more than rounding begin with WRONG."""
-    return [
+def verdict(parity: dict[str, dict[str, Any]], refused: dict[DecodeMode, int], dtype: str) -> list[str]:
+    """What the comparison says; lines that begin with WRONG mean more than rounding, or that a path was not taken."""
+    lines = [
         f"{'' if found['largest_difference'] <= TOLERANCE[dtype] else 'WRONG: '}{pair}: logits differ by at most "
         f"{found['largest_difference']:.2g} of their range, the best token is the same in {found['same_best_token']} "
         f"of {found['rows']} rows"
         for pair, found in parity.items()
     ]
+    lines += [
+        f"WRONG: {path} refused {count} shapes, whose passes ran eagerly; the warnings say why"
+        for path, count in refused.items()
+        if count
+    ]
+    return lines
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -213,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return 1 if any(line.startswith("WRONG") for line in verdict(report["parity"], dtype)) else 0
+    return (
+        1 if any(line.startswith("WRONG") for line in verdict(report["parity"], report["refused_shapes"], dtype)) else 0
+    )
 
 
 if __name__ == "__main__":

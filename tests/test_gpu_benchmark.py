@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -53,3 +54,22 @@ def test_a_rehearsal_compares_and_measures(model: str, tmp_path: Path) -> None:
     assert parity["same_best_token"] == parity["rows"] > 40
     assert 0 <= parity["largest_difference"] < 1e-4
     assert report["results"][-1]["decode_counts"]["static_passes"] > 0
+
+
+def test_what_is_called_wrong() -> None:
+    spec = importlib.util.spec_from_file_location("benchmark_gpu", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    logits = torch.randn(6, 50)
+
+    def wrong(other: torch.Tensor, refused: int = 0) -> list[bool]:
+        parity = {"static, graphs": script.compared(logits, other)}
+        lines = script.verdict(parity, {"eager": 0, "graphs": refused}, "float32")
+        return [line.startswith("WRONG") for line in lines]
+
+    assert wrong(logits.clone()) == [False]
+    assert wrong(logits + 1e-6) == [False]
+    assert wrong(logits.roll(1, 0)) == [True]
+    assert wrong(logits * float("nan")) == [True]
+    assert wrong(logits.clone(), refused=2) == [False, True]
