@@ -1,7 +1,7 @@
 """What the machine offers, and the choices that follow from it: device, number format, threads.
 
 No other module asks torch or the operating system what it runs on. Nothing here imports torch, except
-:func:`choose_device`, whose callers are about to use it anyway.
+:func:`choose_device` and :func:`available_memory` of a GPU, whose callers are about to use it anyway.
 """
 
 from __future__ import annotations
@@ -272,13 +272,23 @@ def choose_threads(requested: int | None = None) -> int:
     return get_settings().threads or processor().usable
 
 
-def require_memory(needed: int, purpose: str) -> None:
+def available_memory(device: str = "cpu") -> int:
+    """Bytes that can be taken now on a device that :func:`choose_device` gave; Apple's GPUs share main memory."""
+    if device.partition(":")[0] != "cuda":
+        return memory().available
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free)
+
+
+def require_memory(needed: int, purpose: str, *, device: str = "cpu") -> None:
     """Refuse work that cannot fit before it starts.
 
     Raises:
         OutOfMemory: ``needed`` bytes exceed what is available now.
     """
-    available = memory().available
+    available = available_memory(device)
     if needed > available:
         raise OutOfMemory(
             t(

@@ -61,6 +61,39 @@ def test_options_reach_the_engine(llmasos: Run, llama: str) -> None:
     assert result["results"][0]["passes"] == 64
 
 
+def test_how_decoding_passes_were_run_is_said(llmasos: Run, llama: str) -> None:
+    plain = json.loads(llmasos("bench", "engine", llama, "--streams", "1", *SMALL, "--dtype", "float32", "--json")[1])
+    assert (plain["decode_path"], plain["decode_counts"]) == ("eager", None)
+    options = ("--streams", "1,3", *SMALL, "--dtype", "float32", "--no-speculation", "--decode", "static")
+    code, document, error = llmasos("bench", "engine", llama, *options, "--json")
+    assert code == 0, error
+    static = json.loads(document)
+    assert static["decode_path"] == "static"
+    assert static["runs_as"].endswith("static shapes")
+    counts = static["decode_counts"]
+    assert counts["static_passes"] >= 5 + 5  # both workloads
+    assert counts["captured"] >= 2 and counts["eager_passes"] >= 2
+    text = llmasos("bench", "engine", llama, *options)[1]
+    assert "static shapes: " in text and " passes eager" in text
+
+
+def test_graphs_need_a_gpu(llmasos: Run, llama: str) -> None:
+    code, _, error = llmasos("bench", "engine", llama, "--device", "cpu", "--decode", "graphs")
+    assert code == 2
+    assert "decode = graphs needs a CUDA device" in error
+
+
+def test_static_shapes_need_the_fused_runner(llmasos: Run, tmp_path: Path) -> None:
+    import transformers
+
+    folder = tiny_models.build("llama", tmp_path / "gpt2")
+    config = transformers.GPT2Config(vocab_size=400, n_embd=32, n_layer=1, n_head=2, n_positions=64)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    code, _, error = llmasos("bench", "engine", str(folder), "--dtype", "float32", "--decode", "static")
+    assert code == 2
+    assert "decode = static needs the fused runner: the fused decoder does not support model_type = gpt2" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -107,3 +140,9 @@ def test_a_model_of_the_library_is_checked_before_it_is_measured(llmasos: Run, l
     code, _, error = llmasos("bench", "engine", "tiny", *SMALL)
     assert code != 0
     assert "model.safetensors" in error or "sha256" in error
+
+
+def test_an_unknown_path_is_refused(llmasos: Run, llama: str) -> None:
+    code, _, error = llmasos("bench", "engine", llama, "--decode", "graph")
+    assert code == 2
+    assert "--decode 'graph'" in error and "did you mean graphs" in error

@@ -10,6 +10,7 @@ import pytest
 
 from llmasos.cli.checks import machine, packages
 from llmasos.cli.checks.masking import mask_url
+from llmasos.settings import get_settings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,6 +31,7 @@ def test_the_report_for_programs(llmasos: Run, home: Path) -> None:
     assert report["healthy"] is True
     assert report["hardware"]["processor"]["usable"] >= 1
     assert report["hardware"]["threads"] >= 1
+    assert report["hardware"]["decode"] == ("graphs" if report["hardware"]["device"].startswith("cuda") else "eager")
     assert report["packages"]["extras"]["core"]["missing"] == {}
     assert report["library"]["home"] == str(home)
     assert report["settings"]["values"]["lang"] == {"value": "en", "origin": "LLMASOS_LANG"}
@@ -152,3 +154,11 @@ def test_torch_is_not_imported_without_an_accelerator() -> None:
         "sys.exit('torch' in sys.modules and not hardware.gpus())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_the_report_says_how_a_gpu_decodes(llmasos: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_device", lambda section, cards: "cuda:0")
+    assert "CUDA graphs" in llmasos("doctor")[1]
+    monkeypatch.setenv("LLMASOS_CUDA_GRAPHS", "0")
+    get_settings.cache_clear()
+    assert json.loads(llmasos("doctor", "--json")[1])["hardware"]["decode"] == "eager"

@@ -19,6 +19,7 @@ from llmasos.engine.request import Delta, Request
 from llmasos.engine.sampler import Sampler, SamplingState
 from llmasos.engine.sequence import State
 from llmasos.engine.stream import Collector, Result
+from static_token_runner import over_static_shapes
 
 EMPTY = -1
 
@@ -185,6 +186,12 @@ class CoreHarness:
 @pytest.fixture(scope="session")
 def make_runner() -> type[TokenCacheRunner]:
     return TokenCacheRunner
+
+
+@pytest.fixture(scope="session", params=["eager", "static"])
+def make_any_runner(request: pytest.FixtureRequest) -> type[TokenCacheRunner]:
+    """The same runner as it is, and with decoding passes over static shapes."""
+    return TokenCacheRunner if request.param == "eager" else over_static_shapes(TokenCacheRunner)
 
 
 @pytest.fixture(scope="session")

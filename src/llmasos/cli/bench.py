@@ -15,6 +15,7 @@ from llmasos.i18n import t
 if TYPE_CHECKING:
     from llmasos.engine.backend import EngineBackend
     from llmasos.engine.benchmark import Measurement, Workload
+    from llmasos.engine.options import EngineOptions
     from llmasos.modeling.folder import ModelFolder
     from llmasos.modeling.loading import Placement
 
@@ -51,6 +52,9 @@ def bench(
             help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")
         ),
     ] = None,
+    decode: Annotated[
+        str, typer.Option(help=t("How decoding passes are run: auto, eager, static or graphs (CUDA)."))
+    ] = "auto",
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
     ] = False,
@@ -81,13 +85,13 @@ def bench(
         )  # fmt: skip
     out = Output(json=json)
     folder = with_license(lambda accept: open_model_folder(model, accept_license=accept), out, accept_license)
-    placement = Placement(dtype, device, threads, cache_dtype)
-    backend = _open(folder, max(item.streams for item in workloads), speculation, placement)
+    options = _options(max(item.streams for item in workloads), speculation, decode)
+    backend = _open(folder, options, Placement(dtype, device, threads, cache_dtype))
     try:
         facts = _facts(folder, backend)
         with out.progress():
             rows = [_row(_median(backend, workload, repeat), facts) for workload in workloads]
-        facts |= _memory(backend)
+        facts |= _memory(backend) | _decoding(backend)
     finally:
         backend.close()
     out.result({**facts, "results": rows}, lambda: _show(out, facts, rows))
@@ -102,9 +106,25 @@ def _numbers(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _open(folder: ModelFolder, streams: int, speculation: bool, placement: Placement) -> EngineBackend:
-    from llmasos.engine.opening import open_engine
+def _options(streams: int, speculation: bool, decode: str) -> EngineOptions:
+    from llmasos.engine.graphs.options import DECODE_MODES, DecodeOptions
     from llmasos.engine.options import EngineOptions
+
+    mode = next((known for known in DECODE_MODES if known == decode), None)
+    if mode is None:
+        raise InvalidRequest(
+            t("--decode {value}: allowed are {allowed}", value=repr(decode), allowed=", ".join(DECODE_MODES)),
+            hint=did_you_mean(decode, DECODE_MODES),
+        )
+    return EngineOptions(
+        max_sequences=max(streams, EngineOptions().max_sequences),
+        prompt_lookup=speculation,
+        decode=DecodeOptions(mode),
+    )
+
+
+def _open(folder: ModelFolder, options: EngineOptions, placement: Placement) -> EngineBackend:
+    from llmasos.engine.opening import open_engine
     from llmasos.modeling.folder import Family
     from llmasos.modeling.tokenizer import FastTokenizer
     from llmasos.modeling.tokenizer_files import load_tokenizer
@@ -118,7 +138,6 @@ def _open(folder: ModelFolder, streams: int, speculation: bool, placement: Place
     tokenizer = load_tokenizer(folder)
     if not isinstance(tokenizer, FastTokenizer):
         raise Unsupported(t("{model} has a tokenizer that the engine cannot use", model=folder.reference))
-    options = EngineOptions(max_sequences=max(streams, EngineOptions().max_sequences), prompt_lookup=speculation)
     return open_engine(folder, tokenizer, placement, options)
 
 
@@ -150,6 +169,12 @@ def _memory(backend: EngineBackend) -> dict[str, Any]:
 
     limits = backend.engine.limits
     return {"peak_memory_bytes": peak_memory(), "cache_bytes": limits.cache_tokens * limits.bytes_per_token}
+
+
+def _decoding(backend: EngineBackend) -> dict[str, Any]:
+    """Which path decoding passes took, all runs together."""
+    counts = backend.decode_counts
+    return {"decode_path": backend.decode_path, "decode_counts": None if counts is None else asdict(counts)}
 
 
 def _median(backend: EngineBackend, workload: Workload, repeat: int) -> Measurement:
@@ -197,6 +222,7 @@ def _show(out: Output, facts: dict[str, Any], rows: list[dict[str, Any]]) -> Non
             (t("memory bandwidth"), "-" if bandwidth is None else f"{format_bytes(bandwidth)}/s"),
             (t("peak memory"), f"{format_bytes(facts['peak_memory_bytes'])} "
              + t("(cache: {size})", size=format_bytes(facts["cache_bytes"]))),
+            (t("decoding"), _decoding_text(facts)),
         ]
     )  # fmt: skip
     out.print()
@@ -207,6 +233,18 @@ def _show(out: Output, facts: dict[str, Any], rows: list[dict[str, Any]]) -> Non
     out.table([Column(title, right=True) for title in columns], [_cells(row) for row in rows])
     if any(row["preemptions"] for row in rows):
         out.warn(t("The cache was too small for all streams at once: some were computed again."))
+
+
+def _decoding_text(facts: dict[str, Any]) -> str:
+    from llmasos.engine.graphs.options import path_name
+
+    text, counts = path_name(facts["decode_path"]), facts["decode_counts"]
+    if counts is None:
+        return text
+    return f"{text}: " + t(
+        "{static} passes in {shapes} shapes, {eager} passes eager",
+        static=counts["static_passes"], shapes=counts["captured"], eager=counts["eager_passes"],
+    )  # fmt: skip
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from llmasos.engine.request import Delta as EngineDelta
@@ -14,6 +14,8 @@ from llmasos.modeling.results import Delta, TokenLogprob
 if TYPE_CHECKING:
     from llmasos.engine.adapters import AdapterPool
     from llmasos.engine.engine import Engine
+    from llmasos.engine.graphs.decode import DecodeCounts
+    from llmasos.engine.graphs.options import DecodePath
     from llmasos.modeling.backend import GenerationRequest
     from llmasos.modeling.options import SamplingOptions
 
@@ -33,6 +35,8 @@ class EngineBackend:
         cache_dtype: str,
         description: str,
         adapters: AdapterPool | None = None,
+        decode_path: DecodePath = "eager",
+        decode_counts: Callable[[], DecodeCounts | None] = lambda: None,
     ) -> None:
         self.engine = engine
         self.description = description
@@ -41,11 +45,18 @@ class EngineBackend:
         self.adapters = adapters
         if adapters is not None:
             adapters.attach(engine)
+        self.decode_path = decode_path
+        self._decode_counts = decode_counts
         self._device, self._precision = device, precision
 
     @property
     def device(self) -> str:
         return self._device
+
+    @property
+    def decode_counts(self) -> DecodeCounts | None:
+        """What has been run over static shapes and what has not; ``None`` when everything is run eagerly."""
+        return self._decode_counts()
 
     @property
     def dtype(self) -> str:

@@ -64,16 +64,22 @@ def open_engine(
         OutOfMemory: weights or cache do not fit; the message has the estimate.
         InvalidRequest: a precision or device that does not exist.
     """
+    options = options or EngineOptions()
+    options.check()
     device = hardware.choose_device(placement.device)
     choose_cache_dtype(placement.cache_dtype, exact="bfloat16")  # refuses a wrong name before anything slow
     runner: FusedRunner | TransformersRunner
     adapters = None
     try:
-        runner = _fused(folder, placement, device)
+        runner = _fused(folder, placement, device, options)
         adapters = AdapterPool(runner.spec)
     except Unsupported as error:
         if placement.dtype in ("int8", "int4"):
             raise
+        if options.decode.mode in ("static", "graphs"):
+            raise InvalidRequest(
+                t("decode = {path} needs the fused runner: {reason}", path=options.decode.mode, reason=error.message)
+            ) from error
         logger.info("%s: %s", folder.reference, error.message)
         runner = _through_transformers(folder, placement)
     engine = Engine(
@@ -83,10 +89,25 @@ def open_engine(
         options=options,
         adapters=adapters.names if adapters is not None else None,
     )
+    if not isinstance(runner, FusedRunner):
+        return EngineBackend(
+            engine,
+            device=device,
+            precision=runner.precision,
+            cache_dtype=runner.cache_dtype,
+            description=runner.description,
+        )
+    fused = runner
     return EngineBackend(
-        engine, device=device, precision=runner.precision, cache_dtype=runner.cache_dtype,
-        description=runner.description, adapters=adapters,
-    )  # fmt: skip
+        engine,
+        device=device,
+        precision=runner.precision,
+        cache_dtype=runner.cache_dtype,
+        description=runner.description,
+        adapters=adapters,
+        decode_path=runner.decode_path,
+        decode_counts=lambda: fused.decode_counts,
+    )
 
 
 def _through_transformers(folder: ModelFolder, placement: Placement) -> TransformersRunner:
@@ -121,17 +142,20 @@ def _precision_name(requested: str | None, device: str) -> str | None:
     return _PRECISION_OF_DTYPE[dtype]
 
 
-def _fused(folder: ModelFolder, placement: Placement, device: str) -> FusedRunner:
+def _fused(folder: ModelFolder, placement: Placement, device: str, options: EngineOptions) -> FusedRunner:
     if folder.model_type not in MODEL_TYPES:
         raise Unsupported(t("the fused decoder does not support {option} = {value}", option="model_type",
                             value=folder.model_type))  # fmt: skip
     precision = choose_precision(_precision_name(placement.dtype, device), device=device)
     needed = int(folder.weight_bytes("bfloat16") / 2 * _BYTES_PER_WEIGHT[precision])
-    hardware.require_memory(needed, t("loading {model} in {precision}", model=folder.reference, precision=precision))
+    purpose = t("loading {model} in {precision}", model=folder.reference, precision=precision)
+    hardware.require_memory(needed, purpose, device=device)
     return FusedRunner(
         folder.path,
         precision=precision,
         cache_dtype=placement.cache_dtype,
         device=device,
         threads=placement.threads,
+        decode=options.decode,
+        max_sequences=options.max_sequences,
     )

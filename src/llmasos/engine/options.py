@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmasos.engine.graphs.options import DecodeOptions
 from llmasos.errors import InvalidRequest, OutOfMemory
-from llmasos.hardware import memory
+from llmasos.hardware import available_memory
 from llmasos.i18n import t
 from llmasos.units import format_bytes
 
@@ -35,6 +36,9 @@ class EngineOptions:
     prompt_lookup: bool = True
     """Guess tokens from what a sequence repeats. Costs and gains are measured as it runs; outputs are the same."""
 
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    """How passes that only decode are run: as CUDA graphs, over static shapes, or eagerly."""
+
     def check(self) -> None:
         """Refuse values that cannot work.
 
@@ -60,6 +64,10 @@ class EngineOptions:
             )
             if not good
         ]
+        lines += [
+            t("{name} = {value}: allowed is {allowed}", name=name, value=repr(value), allowed=allowed)
+            for name, value, allowed in self.decode.problems()
+        ]
         if lines:
             raise InvalidRequest(
                 t("the options of the engine have {count} problem(s):", count=len(lines)) + "\n  " + "\n  ".join(lines)
@@ -76,7 +84,7 @@ def cache_blocks(runner: ModelRunner, options: EngineOptions) -> int:
     Raises:
         OutOfMemory: less than one block.
     """
-    available = memory().available
+    available = available_memory(str(getattr(runner, "device", "cpu")))
     if options.cache_bytes is None:
         useful = options.max_sequences * -(-runner.context_length // runner.block_size)
         share = int(available * CACHE_SHARE)

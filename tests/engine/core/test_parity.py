@@ -34,10 +34,10 @@ def _request(numbers: random.Random) -> Request:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_same_tokens_as_alone(seed: int, make_core: Any, make_runner: Any) -> None:
+def test_same_tokens_as_alone(seed: int, make_core: Any, make_any_runner: Any) -> None:
     numbers = random.Random(seed)
     harness = make_core(
-        make_runner(block_size=numbers.choice((2, 4, 8))),
+        make_any_runner(block_size=numbers.choice((2, 4, 8))),
         blocks=numbers.choice((24, 40, 200)),
         max_batch_tokens=numbers.choice((8, 20, 64)),
         max_sequences=numbers.choice((3, 16)),

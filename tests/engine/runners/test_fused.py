@@ -13,41 +13,8 @@ from llmasos.engine.batch import Batch, SequenceSlice
 from llmasos.engine.kernels import native
 from llmasos.engine.runners.fused import FusedRunner
 from llmasos.errors import InvalidRequest, Unsupported
+from tiny_decoders import CONFIGURATIONS, ROPE, SIZES, random_model
 
-SIZES = {
-    "vocab_size": 320,
-    "hidden_size": 64,
-    "intermediate_size": 112,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-}
-ROPE = {"rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
-CONFIGURATIONS: dict[str, transformers.PretrainedConfig] = {
-    "llama": transformers.LlamaConfig(**SIZES),
-    "mqa-tied": transformers.LlamaConfig(**{**SIZES, "num_key_value_heads": 1}, tie_word_embeddings=True, head_dim=32),
-    "mha": transformers.LlamaConfig(**{**SIZES, "num_key_value_heads": 4}),
-    "uneven-intermediate": transformers.LlamaConfig(**{**SIZES, "intermediate_size": 100}),
-    "rope-llama3": transformers.LlamaConfig(
-        **SIZES, rope_parameters={**ROPE, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    ),
-    "rope-yarn": transformers.LlamaConfig(**SIZES, rope_parameters={**ROPE, "rope_type": "yarn"}),
-    "rope-linear": transformers.LlamaConfig(
-        **SIZES, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
-    ),
-    "biases": transformers.LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
-    "mistral-window": transformers.MistralConfig(**SIZES, sliding_window=20),
-    "qwen2": transformers.Qwen2Config(**SIZES),
-    "qwen2-window": transformers.Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=20, max_window_layers=1),
-    "qwen3": transformers.Qwen3Config(**SIZES, head_dim=32),
-    "smollm3-nope": transformers.SmolLM3Config(
-        **{**SIZES, "num_hidden_layers": 4}, pad_token_id=0, bos_token_id=1, eos_token_id=2
-    ),
-    "gemma3": transformers.Gemma3TextConfig(
-        **{**SIZES, "num_hidden_layers": 7}, head_dim=32, query_pre_attn_scalar=32, sliding_window=20, pad_token_id=0
-    ),
-}
 # Largest difference of a logit over the range of the logits. The references compute in fp32.
 TOLERANCE = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.06}
 KERNELS = [("fp32", "torch"), ("bf16", "torch"), ("int8", "torch")]
@@ -61,15 +28,8 @@ PROMPT_LENGTHS = (100, 1, 37, 64)
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """A folder with random weights, prompts, and the logits of transformers for them."""
-    torch.manual_seed(0)
-    reference = transformers.AutoModelForCausalLM.from_config(CONFIGURATIONS[request.param]).float().eval()
-    for parameter in reference.parameters():  # larger weights, so that every part shows in the logits
-        if parameter.dim() == 1:
-            parameter.data += torch.randn_like(parameter) * 0.1
-        else:
-            parameter.data *= 3
     folder = tmp_path_factory.mktemp("model")
-    reference.save_pretrained(folder)
+    reference = random_model(request.param, folder)
     prompts = [torch.randint(3, 320, (length,)).tolist() for length in PROMPT_LENGTHS]
     with torch.no_grad():
         expected = [reference(torch.tensor([prompt])).logits[0] for prompt in prompts]

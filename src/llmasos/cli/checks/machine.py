@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from llmasos import hardware
 from llmasos.cli.checks import Problem, Section
+from llmasos.engine.graphs.options import DecodeOptions, path_name
 from llmasos.home import home_directory
 from llmasos.i18n import t
 from llmasos.units import format_bytes
@@ -44,6 +45,8 @@ def check(*, measure: bool) -> Section:
     section.facts.append(
         (t("models run on"), t("{device}, {dtype}, {threads} threads", device=device, dtype=dtype, threads=threads))
     )
+    decode = DecodeOptions().path(device)
+    section.facts.append((t("decoding"), path_name(decode)))
     compiler = _compiler(section)
     section.facts.append((t("C++ compiler"), compiler or t("none")))
     section.data = {
@@ -55,6 +58,7 @@ def check(*, measure: bool) -> Section:
         "device": device,
         "dtype": dtype,
         "threads": threads,
+        "decode": decode,
         "compiler": compiler,
     }
     if disk.free < 2 * 2**30:

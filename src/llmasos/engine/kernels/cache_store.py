@@ -17,7 +17,7 @@ class VectorStore(Protocol):
         """Keep (slots, heads, dim) float vectors."""
 
     def read(self, layer: int, slots: torch.Tensor) -> torch.Tensor:
-        """(..., heads, dim) float32 of any shape of slots."""
+        """(..., heads, dim) of any shape of slots: in the type that is kept, float32 for int8."""
 
     def copy(self, source: slice, target: slice) -> None:
         """Copy slots in all layers."""
@@ -42,16 +42,17 @@ class PlainStore:
     """See :class:`VectorStore`; rounds to a floating type."""
 
     def __init__(self, values: torch.Tensor) -> None:
-        self._values = values
+        self.values = values
+        """(layers, slots, heads, dim)."""
 
     def write(self, layer: int, slots: torch.Tensor, vectors: torch.Tensor) -> None:
-        self._values[layer, slots] = vectors.to(self._values.dtype)
+        self.values[layer, slots] = vectors.to(self.values.dtype)
 
     def read(self, layer: int, slots: torch.Tensor) -> torch.Tensor:
-        return self._values[layer][slots].float()
+        return self.values[layer][slots]
 
     def copy(self, source: slice, target: slice) -> None:
-        self._values[:, target] = self._values[:, source]
+        self.values[:, target] = self.values[:, source]
 
 
 class QuantizedStore:
@@ -100,4 +101,5 @@ def hadamard(dim: int, device: str) -> torch.Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < block:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return torch.block_diag(*[matrix / block**0.5] * (dim // block)).to(device)
+    whole: torch.Tensor = torch.block_diag(*[matrix / block**0.5] * (dim // block))  # type: ignore[no-untyped-call]
+    return whole.to(device)

@@ -39,6 +39,7 @@ class PagedAttention:
     ) -> None:
         self._layers, self._kv_heads, self._key_dim, self._value_dim = layers, kv_heads, key_dim, value_dim
         self._dtype, self._device = dtype, device
+        self._fused = device.startswith("cuda")
         self._transform = None if dtype.is_floating_point else hadamard(key_dim, device)
         token = vector_bytes(key_dim, dtype) + vector_bytes(value_dim, dtype)
         self.bytes_per_block = layers * kv_heads * token * BLOCK_SIZE
@@ -76,19 +77,29 @@ class PagedAttention:
         self._decodes = [index for index, piece in enumerate(slices) if piece.length == 1]
         if len(self._decodes) > 1:
             tables = [self._slots_of[index] for index in self._decodes]
-            self._padded = torch.nn.utils.rnn.pad_sequence(tables, batch_first=True)
+            padded = torch.nn.utils.rnn.pad_sequence(tables, batch_first=True, padding_value=-1)
+            # A weight of zero does not undo a NaN: what pads a sequence has to be its own.
+            self._padded = torch.where(padded < 0, padded[:, :1], padded)
             self._lengths = torch.tensor([len(item) for item in tables], device=self._device)
             self._decode_rows = torch.tensor([slices[index].start for index in self._decodes], device=self._device)
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Store (rows, kv heads, dim) of the batch's rows."""
-        assert self._keys is not None and self._values is not None
-        self._keys.write(layer, self._slots, self._transformed(keys))
-        self._values.write(layer, self._slots, values)
+        self.store(layer, self._slots, keys, values)
 
-    def _transformed(self, vectors: torch.Tensor) -> torch.Tensor:
+    def store(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Store (rows, kv heads, dim) in slots (rows,)."""
+        assert self._keys is not None and self._values is not None
+        self._keys.write(layer, slots, self.transformed(keys))
+        self._values.write(layer, slots, values)
+
+    def transformed(self, vectors: torch.Tensor) -> torch.Tensor:
         """Queries or keys (..., dim) in the form whose products the cache keeps."""
         return vectors if self._transform is None else vectors.float() @ self._transform
+
+    def load(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of slots (batch, keys): each (batch, kv heads, keys, dim)."""
+        return self._gather(self._keys, layer, slots), self._gather(self._values, layer, slots)
 
     def attend(self, layer: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
         """(rows, heads, dim) -> (rows, heads, value dim): one padded product for decode rows, one a longer slice."""
@@ -97,42 +108,68 @@ class PagedAttention:
         out = torch.empty(*query.shape[:2], self._value_dim, dtype=torch.float32, device=query.device)
         batched = len(self._decodes) > 1
         if batched:
-            keys = torch.arange(self._padded.shape[1], device=self._device)
-            allowed = keys < self._lengths[:, None]
+            number_of = torch.arange(self._padded.shape[1], device=self._device)
+            allowed = number_of < self._lengths[:, None]
             if rule.window:
-                allowed &= keys >= self._lengths[:, None] - rule.window
+                allowed &= number_of >= self._lengths[:, None] - rule.window
             rows = query[self._decode_rows][:, None]
-            weights = self._weights(rows, self._gather(self._keys, layer, self._padded), allowed[:, None], rule)
-            out[self._decode_rows] = _weigh(weights, self._gather(self._values, layer, self._padded))[:, 0]
+            keys, values = self.load(layer, self._padded)
+            attended = self.combine(rows, keys, values, allowed[:, None], rule, fused=self._fused)
+            out[self._decode_rows] = attended[:, 0]
         for number, piece in enumerate(self._slices):
             if batched and piece.length == 1:
                 continue
             rows_of = slice(piece.start, piece.start + piece.length)
-            weights = self._slice_weights(layer, number, query, rule)
-            out[rows_of] = _weigh(weights, self._gather(self._values, layer, self._slots_of[number][None]))[0]
+            keys, values = self.load(layer, self._slots_of[number][None])
+            allowed = self._allowed(piece, rule)
+            out[rows_of] = self.combine(query[rows_of][None], keys, values, allowed[None], rule, fused=self._fused)[0]
         return out
+
+    def combine(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        allowed: torch.Tensor,
+        rule: AttentionRule,
+        *,
+        fused: bool,
+    ) -> torch.Tensor:
+        """Attention of rows to gathered keys and values: (batch, rows, heads, value dim) float32.
+
+        Args:
+            query: (batch, rows, heads, dim).
+            keys: (batch, kv heads, keys, dim) in the dtype of the cache; ``values`` likewise.
+            allowed: (batch, rows, keys), which keys a row sees.
+            fused: compute in torch's fused kernels and the dtype of the cache, where they know the rule; else, and
+                otherwise, step by step in float32.
+        """
+        if fused and rule.softcap is None and rule.sinks is None:
+            return _grouped_attention(self.transformed(query), keys, values, allowed, rule.scale)
+        return _weigh(self._weights(query, keys.float(), allowed, rule), values.float())
 
     def weights(self, layer: int, sequence_id: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
         """Attention weights of one slice of the batch: (heads, rows, keys) float32."""
         number = next(i for i, piece in enumerate(self._slices) if piece.sequence_id == sequence_id)
-        found = self._slice_weights(layer, number, query, rule)[0]
-        return found.flatten(0, 1)
+        piece = self._slices[number]
+        rows = query[piece.start : piece.start + piece.length][None]
+        keys = self._gather(self._keys, layer, self._slots_of[number][None]).float()
+        return self._weights(rows, keys, self._allowed(piece, rule)[None], rule)[0].flatten(0, 1)
 
-    def _slice_weights(self, layer: int, number: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
+    def _allowed(self, piece: SequenceSlice, rule: AttentionRule) -> torch.Tensor:
+        """(rows, keys): which keys each row of a slice sees."""
         import torch
 
-        piece = self._slices[number]
         last = torch.arange(piece.length, device=self._device)[:, None] + piece.context
         key = torch.arange(piece.context + piece.length, device=self._device)[None]
         allowed = key <= last
         if rule.window:
             allowed &= key > last - rule.window
-        rows = query[piece.start : piece.start + piece.length][None]
-        return self._weights(rows, self._gather(self._keys, layer, self._slots_of[number][None]), allowed[None], rule)
+        return allowed
 
     @staticmethod
     def _gather(store: VectorStore | None, layer: int, slots: torch.Tensor) -> torch.Tensor:
-        """(batch, keys) slots -> (batch, kv heads, keys, dim) float32."""
+        """(batch, keys) slots -> (batch, kv heads, keys, dim)."""
         assert store is not None
         return store.read(layer, slots).permute(0, 2, 1, 3)
 
@@ -143,7 +180,7 @@ class PagedAttention:
         import torch
 
         batch, rows, _, dim = query.shape
-        grouped = self._transformed(query).reshape(batch, rows, self._kv_heads, -1, dim).float()
+        grouped = self.transformed(query).reshape(batch, rows, self._kv_heads, -1, dim).float()
         scores = torch.einsum("brkgd,bktd->bkgrt", grouped, keys) * rule.scale
         if rule.softcap is not None:
             scores = rule.softcap * torch.tanh(scores / rule.softcap)
@@ -156,6 +193,26 @@ class PagedAttention:
     def free(self) -> None:
         """Give the memory back."""
         self._keys = self._values = None
+
+
+def _grouped_attention(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, allowed: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Grouped-query attention by ``scaled_dot_product_attention``; shapes as in :meth:`PagedAttention.combine`.
+
+    The queries of a group become rows of their common key head: its fused kernels take a mask, or groups, not both.
+    """
+    import torch
+
+    batch, rows, heads, dim = query.shape
+    kv_heads, count = keys.shape[1:3]
+    group = heads // kv_heads
+    folded = query.to(keys.dtype).view(batch, rows, kv_heads, group, dim).transpose(1, 2)
+    mask = allowed[:, :, None].expand(-1, -1, group, -1).reshape(batch, 1, rows * group, count)
+    out = torch.nn.functional.scaled_dot_product_attention(
+        folded.reshape(batch, kv_heads, rows * group, dim), keys, values, attn_mask=mask, scale=scale
+    )
+    return out.view(batch, kv_heads, rows, group, -1).transpose(1, 2).reshape(batch, rows, heads, -1).float()
 
 
 def _weigh(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

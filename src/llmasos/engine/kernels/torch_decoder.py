@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmasos.engine.kernels.decoder import BLOCK_SIZE, AdapterLayers, Precision
+from llmasos.engine.kernels.decoder import BLOCK_SIZE, AdapterLayers, LoraFactor, Precision
 from llmasos.engine.kernels.paged_attention import AttentionRule, PagedAttention
 from llmasos.errors import Unsupported
 from llmasos.i18n import t
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmasos.engine.architecture import DecoderSpec
     from llmasos.engine.batch import SequenceSlice
     from llmasos.engine.cache_dtype import CacheDtype
+    from llmasos.engine.kernels.decode_attention import DecodeAttention
     from llmasos.engine.weights import DecoderWeights, LayerWeights, Projection
 
 
@@ -142,7 +143,13 @@ class TorchDecoder:
         self._attention.copy_block(source, target)
 
     def add_adapter(self, name: str, layers: AdapterLayers) -> None:
-        self._adapters[name] = layers
+        self._adapters[name] = [
+            {
+                module: LoraFactor(factor.a.to(self._device), factor.b.to(self._device))
+                for module, factor in each.items()
+            }
+            for each in layers
+        ]
 
     def remove_adapter(self, name: str) -> None:
         del self._adapters[name]
@@ -151,6 +158,14 @@ class TorchDecoder:
         self._hidden, self._slices = hidden, slices
         self._positions = positions.to(self._device)
         self._attention.start(hidden.shape[0], slices)
+        self._pass: PagedAttention | DecodeAttention = self._attention
+
+    def start_static(self, hidden: torch.Tensor, tables: torch.Tensor, positions: torch.Tensor) -> None:
+        """Begin a pass over rows that have nothing but block tables: see :class:`DecodeAttention`."""
+        from llmasos.engine.kernels.decode_attention import DecodeAttention
+
+        self._hidden, self._slices, self._positions = hidden, (), positions
+        self._pass = DecodeAttention(self._attention, tables, positions, [rule.window for rule in self._rules])
 
     def run_layers(self, first: int, last: int) -> None:
         for index in range(first, last):
@@ -172,9 +187,9 @@ class TorchDecoder:
         if rope is not None:
             cosine, sine = (table[self._positions][:, None, :] for table in self._tables[rope])
             query, key = _rotate(query, cosine, sine), _rotate(key, cosine, sine)
-        self._attention.write(index, key, value)
+        self._pass.write(index, key, value)
         self._queries = query
-        attended = self._attention.attend(index, query, self._rules[index]).reshape(rows, -1)
+        attended = self._pass.attend(index, query, self._rules[index]).reshape(rows, -1)
         branch = self._project(index, "output", attended)
         if layer.attention_out_norm is not None:
             branch = _rms_norm(branch, layer.attention_out_norm, spec.epsilon)

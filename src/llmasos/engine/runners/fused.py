@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmasos.engine.architecture import DecoderSpec, read_spec
 from llmasos.engine.cache_dtype import CacheDtype, choose_cache_dtype
+from llmasos.engine.graphs.options import DecodeOptions, DecodePath, path_name
 from llmasos.engine.hooks import Intervention, run_with_interventions
 from llmasos.engine.kernels import native
 from llmasos.engine.kernels.decoder import BLOCK_SIZE, PRECISIONS, AdapterLayers, Decoder, Precision
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     from llmasos.engine.batch import Batch
+    from llmasos.engine.graphs.capture import GraphCapture
+    from llmasos.engine.graphs.decode import DecodeCounts, StaticDecode
 
 
 def choose_precision(requested: str | None, *, device: str) -> Precision:
@@ -61,6 +64,9 @@ class FusedRunner:
         threads: int | None = None,
         context_length: int | None = None,
         kernels: str | None = None,
+        decode: DecodeOptions | None = None,
+        max_sequences: int = 64,
+        capture: GraphCapture | None = None,
     ) -> None:
         """Load the model in ``directory``.
 
@@ -71,7 +77,16 @@ class FusedRunner:
             threads: computing threads; default: the usable cores.
             context_length: a limit below the model's own.
             kernels: ``native`` or ``torch``; default: native where it runs.
+            decode: how passes that only decode are run; default: graphs on CUDA, eagerly elsewhere.
+            max_sequences: rows of the largest static shape; larger passes are run eagerly.
+            capture: what repeats a pass over a static shape; default: CUDA graphs or plain calls, as ``decode`` says.
+
+        Raises:
+            InvalidRequest: ``decode`` names what these kernels or this device cannot do.
         """
+        self._decode, self._max_sequences, self._capture = decode or DecodeOptions(), max_sequences, capture
+        self.decode_path: DecodePath = self._decode.path(device)
+        self._static: StaticDecode | None = None
         self.spec: DecoderSpec = read_spec(directory)
         weights = DecoderWeights(directory, self.spec)
         chosen = choose_precision(precision, device=device)
@@ -86,7 +101,12 @@ class FusedRunner:
         )
         self._embedding = weights.embedding().to(device)
         release_freed()
-        self._device = device
+        self.device = self._device = device
+        if self.decode_path != "eager" and self.decoder.kernels != "torch":
+            raise InvalidRequest(
+                t("decode = {path} needs PyTorch's kernels; here the native ones compute", path=self.decode_path),
+                hint=t("Leave it at auto: static shapes gain nothing on this processor."),
+            )
         self.vocabulary_size = self.spec.vocabulary
         self.context_length = min(context_length or self.spec.context_length, self.spec.context_length)
         self.bytes_per_block = self.decoder.bytes_per_block
@@ -96,7 +116,14 @@ class FusedRunner:
     def description(self) -> str:
         """Kernels and precision, for people."""
         cache = "" if self.cache_dtype == _exact_cache(self.decoder.precision) else f", {self.cache_dtype} cache"
-        return f"fused, {self.decoder.kernels} kernels, {self.decoder.precision}{cache}"
+        text = f"fused, {self.decoder.kernels} kernels, {self.decoder.precision}{cache}"
+        said = self.device != "cpu" or self.decode_path != "eager"
+        return f"{text}, {path_name(self.decode_path)}" if said else text
+
+    @property
+    def decode_counts(self) -> DecodeCounts | None:
+        """What was run over static shapes and what was not; ``None`` when all is run eagerly."""
+        return None if self._static is None else self._static.counts
 
     @property
     def precision(self) -> str:
@@ -114,7 +141,30 @@ class FusedRunner:
         return self.decoder.weight_bytes
 
     def allocate_cache(self, blocks: int) -> None:
-        self.decoder.allocate_cache(blocks)
+        if self.decode_path == "eager":
+            self.decoder.allocate_cache(blocks)
+        else:
+            self._allocate_static(blocks)
+
+    def _allocate_static(self, blocks: int) -> None:
+        """A cache with one block more than the engine knows of, and shapes that decode in it."""
+        from llmasos.engine.graphs.capture import open_capture
+        from llmasos.engine.graphs.decode import StaticDecode
+
+        if self._static is not None:
+            self._static.release()
+        self.decoder.allocate_cache(blocks + 1)
+        self._static = StaticDecode(
+            self,
+            self._capture or open_capture(self.decode_path, self.device),
+            rows=self._max_sequences,
+            columns=min(-(-self.context_length // BLOCK_SIZE), blocks),
+            scratch=blocks,
+            max_graphs=self._decode.max_graphs,
+            max_bytes=self._decode.max_graph_bytes,
+        )
+        if self._decode.capture == "start":
+            self._static.prepare_all()
 
     def copy_block(self, source: int, target: int) -> None:
         self.decoder.copy_block(source, target)
@@ -130,6 +180,10 @@ class FusedRunner:
         return hidden
 
     def forward(self, batch: Batch) -> torch.Tensor:
+        if self._static is not None:
+            logits = self._static.forward(batch)
+            if logits is not None:
+                return logits
         hidden = self.embed_tokens(batch.tokens.to(self._device))
         self.decoder.start(hidden, batch.positions, batch.sequences)
         if any(piece.steering is not None for piece in batch.sequences):
@@ -138,6 +192,16 @@ class FusedRunner:
             self.decoder.run_layers(0, len(self.spec.layers))
         wanted = hidden if batch.logits_rows.shape[0] == hidden.shape[0] else hidden[batch.logits_rows]
         return self.decoder.head(wanted)
+
+    def static_logits(self, tokens: torch.Tensor, positions: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
+        """See :class:`~llmasos.engine.graphs.decode.StaticModel`."""
+        from llmasos.engine.kernels.torch_decoder import TorchDecoder
+
+        assert isinstance(self.decoder, TorchDecoder)
+        hidden = self.embed_tokens(tokens)
+        self.decoder.start_static(hidden, tables, positions)
+        self.decoder.run_layers(0, len(self.spec.layers))
+        return self.decoder.head(hidden)
 
     def check_intervention(self, intervention: object) -> None:
         """Refuse an intervention that does not fit this model.
@@ -158,6 +222,8 @@ class FusedRunner:
         self.decoder.remove_adapter(name)
 
     def close(self) -> None:
+        if self._static is not None:
+            self._static.release()
         self.decoder.close()
 
 
