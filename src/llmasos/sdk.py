@@ -55,7 +55,7 @@ def load(
         LicenseNotAccepted, Unauthorised, Unavailable, OutOfDisk: it cannot be fetched.
     """
     _require_packages()
-    from llmasos.engine.opening import causal_backend
+    from llmasos.engine.opening import BACKENDS
     from llmasos.modeling.loading import Placement, build_model
 
     placement = Placement(dtype, device, threads)
@@ -63,14 +63,14 @@ def load(
     if path is not None:
         from llmasos.modeling.folder import ModelFolder
 
-        return build_model(ModelFolder.open(path, reference=str(reference)), placement, causal_backend=causal_backend)
+        return build_model(ModelFolder.open(path, reference=str(reference)), placement, backends=BACKENDS)
     from llmasos.library.store import Library
 
     library = library or Library()
     version = _find(str(reference), library, accept_license)
     folder = _verified_folder(str(reference), version, library)
     with progress.current().task(t("load {model}", model=reference)):
-        return build_model(folder, placement, causal_backend=causal_backend, metadata=version.metadata)
+        return build_model(folder, placement, backends=BACKENDS, metadata=version.metadata)
 
 
 def open_model_folder(

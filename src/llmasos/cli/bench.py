@@ -15,6 +15,7 @@ from llmasos.i18n import t
 if TYPE_CHECKING:
     from llmasos.engine.backend import EngineBackend
     from llmasos.engine.benchmark import Measurement, Workload
+    from llmasos.engine.engine import Engine
     from llmasos.modeling.folder import ModelFolder
 
 app = typer.Typer()
@@ -95,7 +96,7 @@ def _numbers(text: str) -> list[int]:
 
 def _open(
     folder: ModelFolder, streams: int, speculation: bool, dtype: str | None, device: str | None, threads: int | None
-) -> EngineBackend:
+) -> EngineBackend[Engine]:
     from llmasos.engine.opening import open_engine
     from llmasos.engine.options import EngineOptions
     from llmasos.modeling.folder import Family
@@ -116,7 +117,7 @@ def _open(
     return open_engine(folder, tokenizer, Placement(dtype, device, threads), options)
 
 
-def _facts(folder: ModelFolder, backend: EngineBackend) -> dict[str, Any]:
+def _facts(folder: ModelFolder, backend: EngineBackend[Engine]) -> dict[str, Any]:
     """What does not depend on the workload; serves a first short request."""
     import psutil
 
@@ -138,14 +139,14 @@ def _facts(folder: ModelFolder, backend: EngineBackend) -> dict[str, Any]:
     }
 
 
-def _memory(backend: EngineBackend) -> dict[str, Any]:
+def _memory(backend: EngineBackend[Engine]) -> dict[str, Any]:
     from llmasos.engine.benchmark import peak_memory
 
     limits = backend.engine.limits
     return {"peak_memory_bytes": peak_memory(), "cache_bytes": limits.cache_tokens * limits.bytes_per_token}
 
 
-def _median(backend: EngineBackend, workload: Workload, repeat: int) -> Measurement:
+def _median(backend: EngineBackend[Engine], workload: Workload, repeat: int) -> Measurement:
     """The run with the middle throughput."""
     from llmasos import progress
     from llmasos.engine.benchmark import measure
