@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmasos.engine.encoder.core import ActiveInput, EncoderCore
 from llmasos.engine.encoder.grouping import Length
 from llmasos.engine.intake import Edges, check_task, fit_input
+from llmasos.engine.options import check_options
 from llmasos.engine.request import Request
 from llmasos.engine.service import Emit, Service, ServiceStats
 from llmasos.engine.task import Classify, Embed
@@ -29,6 +30,14 @@ class EncoderOptions:
     """Texts of one pass."""
     aging_seconds: float = 30.0
     """Head start that one level of priority gives."""
+
+    def check(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InvalidRequest: with all problems.
+        """
+        check_options(self, whole=("max_batch_tokens", "max_batch_rows"), positive=("aging_seconds",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class EncoderEngine(Service[ActiveInput]):
             options: limits.
         """
         options = options or EncoderOptions()
+        options.check()
         self._network = network
         self._edges = edges or Edges()
         self._task: type[Embed | Classify] = Embed if network.task == "embed" else Classify

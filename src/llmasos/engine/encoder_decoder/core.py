@@ -138,6 +138,7 @@ class EncoderDecoderCore:
 
     # --- one pass ---------------------------------------------------------------------------------------------
 
+    @torch.inference_mode()
     def step(self) -> None:
         """One decoder step of the live outputs, then read the prompts that there is room for."""
         now = time.monotonic()

@@ -10,7 +10,7 @@ from llmasos.engine.encoder_decoder.beams import BeamSearcher
 from llmasos.engine.encoder_decoder.core import ActiveOutputs, EncoderDecoderCore
 from llmasos.engine.encoder_decoder.rules import ModelRules
 from llmasos.engine.intake import Edges, check_task, fit_input
-from llmasos.engine.options import CACHE_SHARE
+from llmasos.engine.options import CACHE_SHARE, check_options
 from llmasos.engine.request import Request
 from llmasos.engine.service import Emit, Service, ServiceStats
 from llmasos.engine.task import Generate
@@ -41,6 +41,14 @@ class EncoderDecoderOptions:
     """Head start that one level of priority gives."""
     cache_bytes: int | None = None
     """Memory for keys and values; ``None``: a share of what is available."""
+
+    def check(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InvalidRequest: with all problems.
+        """
+        check_options(self, whole=("max_batch_tokens", "max_sequences", "cache_bytes"), positive=("aging_seconds",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,7 @@ class EncoderDecoderEngine(Service[ActiveOutputs]):
             options: limits.
         """
         options = options or EncoderDecoderOptions()
+        options.check()
         self._runner, self._decoder, self._facts = runner, decoder, facts
         self._cache_bytes = options.cache_bytes or int(memory().available * CACHE_SHARE)
         self._core = EncoderDecoderCore(

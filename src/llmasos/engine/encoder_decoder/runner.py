@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Relative difference of the logits that rounding explains.
-_TOLERANCE = {"float32": 1e-3, "bfloat16": 6e-2, "float16": 2e-2}
+# Relative difference of the logits that rounding explains; sharp attention amplifies it, a wrong position is far above.
+_TOLERANCE = {"float32": 5e-3, "bfloat16": 6e-2, "float16": 2e-2}
 _PROBE_SOURCES = (7, 3, 10)  # tokens of the prompts of the self-check
 
 
