@@ -34,12 +34,6 @@ CALLERS = (1, 8, 32)
 SUBJECTS = ("The old man", "A young scientist", "My sister", "The committee", "Nobody in the village", "The black cat")
 VERBS = ("reads", "has lost", "would like to buy", "is looking for", "cannot find", "remembers", "talks about")
 OBJECTS = ("a book", "the key of the house", "two tickets for the train", "his only friend", "an answer to this")
-    "a book",
-    "the key of the house",
-    "two tickets for the train",
-    "his only friend",
-    "an answer to the question",
-)
 ENDINGS = ("", " in the morning", " because it rains", " before the others come home from work", " and smiles",
            ", although everybody told them that it would be better to wait until next year")  # fmt: skip
 
