@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from llmasos.engine.request import Request, SamplingParameters
 from llmasos.engine.task import Generate, Task
@@ -108,16 +108,20 @@ def check_capabilities(request: Request, limits: Limits) -> None:
         NotFound: no adapter of that name is loaded.
     """
     asked = [(name, capability, getattr(request, name) is not None) for name, capability in _CAPABILITIES.items()]
-    asked.append(("task", "encoder-decoder", request.task != Generate()))
-    for field, capability, is_asked in asked:
+    plain = Generate()
+    asked += [
+        (field.name, "encoder-decoder", getattr(request.task, field.name) != getattr(plain, field.name))
+        for field in fields(plain)
+    ]
+    for name, capability, is_asked in asked:
         if is_asked and capability not in limits.capabilities:
             raise Unsupported(
                 t(
                     "the request asks for {field} and this model's runner cannot do that; it can do: {capabilities}",
-                    field=field,
+                    field=name,
                     capabilities=", ".join(sorted(limits.capabilities)),
                 ),
-                hint=t("Leave {field} out, or load the model with another runner.", field=field),
+                hint=t("Leave {field} out, or load the model with another runner.", field=name),
             )
     if request.adapter is not None and limits.adapters is not None:
         loaded = limits.adapters()

@@ -35,6 +35,8 @@ class BeamSearcher:
         self._closing = False
         self._thread: threading.Thread | None = None
         self.searches = 0
+        self.prompt_tokens = 0
+        self.output_tokens = 0
 
     @property
     def running(self) -> int:
@@ -122,6 +124,8 @@ class BeamSearcher:
         self.searches += 1
         with self._changed:
             for (active, _), delta in zip(batch, found, strict=True):
+                self.prompt_tokens += len(active.prompt_ids)
+                self.output_tokens += len(delta.token_ids)
                 if active in self._running:
                     self._deliver(active, delta)
             self._running = []

@@ -120,8 +120,9 @@ class EncoderDecoderEngine(Service[ActiveOutputs]):
         core = self._core
         return EncoderDecoderStats(
             running=len(core.live) + core.beams.running, waiting=len(core.line) + core.beams.waiting,
-            requests=self._requests, passes=core.passes, rows=core.rows, prompt_tokens=core.prompt_tokens,
-            output_tokens=core.output_tokens, beam_searches=core.beams.searches,
+            requests=self._requests, passes=core.passes, rows=core.rows,
+            prompt_tokens=core.prompt_tokens + core.beams.prompt_tokens,
+            output_tokens=core.output_tokens + core.beams.output_tokens, beam_searches=core.beams.searches,
         )  # fmt: skip
 
     def _prepare(self, request: Request, emit: Emit) -> ActiveOutputs:
