@@ -14,11 +14,11 @@ import json
 import platform
 import random
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def measure(work: str, ways: dict[str, Callable[[str], Any]], texts: Sequence[st
     ]  # fmt: skip
 
 
-def embeddings(reference: str, count: int, repeat: int, dtype: str) -> list[Figure]:
+def embeddings(reference: str, count: int, repeat: int, dtype: str) -> Iterator[list[Figure]]:
     texts = sentences(count)
     with llmasos.load(_source(reference), dtype=dtype) as model, without_engine(reference, dtype) as alone:
         loop = embedding_loop(model, reference, dtype)
@@ -136,11 +136,11 @@ def embeddings(reference: str, count: int, repeat: int, dtype: str) -> list[Figu
             "LLMasOS without its engine": alone.embed,
             "transformers, one by one": loop,
         }
-        return measure("embed", ways, texts, repeat)
+        yield measure("embed", ways, texts, repeat)
 
 
-def translations(reference: str, count: int, repeat: int, dtype: str) -> list[Figure]:
-    texts, figures = sentences(count, seed=2), []
+def translations(reference: str, count: int, repeat: int, dtype: str) -> Iterator[list[Figure]]:
+    texts = sentences(count, seed=2)
     with llmasos.load(_source(reference), dtype=dtype) as model, without_engine(reference, dtype) as alone:
         for work, options in (("translate, greedy", {"num_beams": 1}), ("translate, beams of the model", {})):
             loop = translation_loop(model, reference, dtype, options)
@@ -152,8 +152,7 @@ def translations(reference: str, count: int, repeat: int, dtype: str) -> list[Fi
                 "LLMasOS without its engine": lambda text, options=options: alone.generate(text, **options),
                 "transformers, one by one": loop,
             }
-            figures += measure(work, ways, texts, repeat)
-    return figures
+            yield measure(work, ways, texts, repeat)
 
 
 def main() -> None:
@@ -165,19 +164,25 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     arguments = parser.parse_args()
-    figures = embeddings(arguments.embedder, arguments.texts, arguments.repeat, arguments.dtype)
+    work = [embeddings(arguments.embedder, arguments.texts, arguments.repeat, arguments.dtype)]
     if arguments.translator:
-        figures += translations(arguments.translator, arguments.texts // 8, arguments.repeat, arguments.dtype)
+        work.append(translations(arguments.translator, arguments.texts // 8, arguments.repeat, arguments.dtype))
+    figures: list[Figure] = []
     print(f"{'texts/s':>9}  {'callers':>7}  served by")
-    for figure in figures:
-        print(f"{figure.texts_per_second:9.1f}  {figure.callers:7}  {figure.work}: {figure.served_by}")
-    if arguments.json:
-        machine = {"processor": hardware.processor().name, "threads": torch.get_num_threads(),
-                   "torch": torch.__version__, "python": platform.python_version()}  # fmt: skip
-        settings = {"texts": arguments.texts, "repeat": arguments.repeat, "dtype": arguments.dtype}
-        content = {"machine": machine, "settings": settings, "figures": [asdict(figure) for figure in figures]}
-        arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    sys.stdout.flush()
+    for found in chain(*work):
+        figures += found
+        for figure in found:
+            print(f"{figure.texts_per_second:9.1f}  {figure.callers:7}  {figure.work}: {figure.served_by}", flush=True)
+        if arguments.json:
+            _write(arguments, figures)
+
+
+def _write(arguments: argparse.Namespace, figures: Sequence[Figure]) -> None:
+    machine = {"processor": hardware.processor().name, "threads": torch.get_num_threads(),
+               "torch": torch.__version__, "python": platform.python_version()}  # fmt: skip
+    settings = {"texts": arguments.texts, "repeat": arguments.repeat, "dtype": arguments.dtype}
+    content = {"machine": machine, "settings": settings, "figures": [asdict(figure) for figure in figures]}
+    arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

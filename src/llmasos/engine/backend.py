@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -88,8 +89,20 @@ class EncoderEngineBackend:
         return self._network.dtype
 
     def encode(self, inputs: Sequence[EncoderInput], batch_size: int | None) -> list[NDArray[np.float32]]:
+        found: dict[int, NDArray[np.float32]] = {}
+        for index, delta in self.engine.stream_together(self.requests(inputs, batch_size)):
+            found[index] = _values(delta.values, delta.error or delta.finish_reason)
+        return [found[index] for index in range(len(inputs))]
+
+    async def aencode(self, inputs: Sequence[EncoderInput], batch_size: int | None = None) -> list[NDArray[np.float32]]:
+        """The same in the running asyncio loop; cancelling the task cancels what is not computed."""
+        results = await asyncio.gather(*map(self.engine.aresult, self.requests(inputs, batch_size)))
+        return [_values(item.values, item.outputs[0].error or item.finish_reason) for item in results]
+
+    def requests(self, inputs: Sequence[EncoderInput], batch_size: int | None = None) -> list[Request]:
+        """The engine's form of what an embedder or classifier prepares."""
         embeds = self._network.task == "embed"
-        requests = [
+        return [
             Request(
                 item.ids,
                 task=Embed(item.normalize, item.dimensions, item.unpooled_tokens, item.type_ids, batch_size)
@@ -98,17 +111,15 @@ class EncoderEngineBackend:
             )
             for item in inputs
         ]
-        found: dict[int, NDArray[np.float32]] = {}
-        for index, delta in self.engine.stream_together(requests):
-            if delta.values is None:
-                raise LLMasOSError(
-                    t("the engine could not finish the text: {error}", error=delta.error or delta.finish_reason)
-                )
-            found[index] = delta.values
-        return [found[index] for index in range(len(requests))]
 
     def close(self) -> None:
         self.engine.close()
+
+
+def _values(values: NDArray[np.float32] | None, problem: str | None) -> NDArray[np.float32]:
+    if values is None:
+        raise LLMasOSError(t("the engine could not finish the text: {error}", error=problem))
+    return values
 
 
 def task_of(options: SamplingOptions) -> Generate:

@@ -99,9 +99,16 @@ class Classifier:
         Raises:
             ContextLengthExceeded: a text does not fit and ``truncate`` is not given.
         """
-        encoded = encode_texts(self._tokenizer, texts, self._limit, truncate)
-        found = self.backend.encode([EncoderInput(item.ids, item.type_ids) for item in encoded], batch_size)
+        encoded, inputs = self.inputs(texts, truncate=truncate)
+        found = self.backend.encode(inputs, batch_size)
         return [self.result(item, scores.tolist()) for item, scores in zip(encoded, found, strict=True)]
+
+    def inputs(
+        self, texts: Sequence[tuple[str, str | None]], *, truncate: Truncation | None = None
+    ) -> tuple[list[Encoded], list[EncoderInput]]:
+        """Texts as tokens and as what a backend takes; errors as for :meth:`classify`."""
+        encoded = encode_texts(self._tokenizer, texts, self._limit, truncate)
+        return encoded, [EncoderInput(item.ids, item.type_ids) for item in encoded]
 
     def result(self, item: Encoded, scores: list[float]) -> Classification:
         """The labels of an encoded text from its scores in the model's order."""

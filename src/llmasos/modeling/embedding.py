@@ -17,7 +17,7 @@ from llmasos.modeling.folder import ModelFolder
 from llmasos.modeling.options import Truncation
 from llmasos.modeling.pooling import EmbeddingRecipe, pool
 from llmasos.modeling.results import Embedding
-from llmasos.modeling.tokenizer import Tokenizer
+from llmasos.modeling.tokenizer import Encoded, Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,15 +137,29 @@ class Embedder:
             InvalidRequest: an option is not allowed.
             ContextLengthExceeded: a text does not fit and ``truncate`` is not given.
         """
+        encoded, inputs = self.inputs(
+            texts, prompt_name=prompt_name, normalize=normalize, dimensions=dimensions, truncate=truncate
+        )
+        found = self.backend.encode(inputs, batch_size)
+        return [Embedding(vector, len(item.ids), item.truncated) for vector, item in zip(found, encoded, strict=True)]
+
+    def inputs(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        normalize: bool | None = None,
+        dimensions: int | None = None,
+        truncate: Truncation | None = None,
+    ) -> tuple[list[Encoded], list[EncoderInput]]:
+        """Texts as tokens and as what a backend takes; arguments and errors as for :meth:`embed`."""
         prompt = self._prompt(prompt_name)
         prepared = [(self._prepared(prompt + text), None) for text in texts]
         encoded = encode_texts(self._tokenizer, prepared, self._network.limit, truncate)
         if dimensions is not None:
             check_dimensions(dimensions, self._network.width)
         skip = 0 if self._recipe.prompt_in_pooling or not prompt else self._prompt_tokens(prompt)
-        inputs = [EncoderInput(item.ids, item.type_ids, skip, dimensions, normalize) for item in encoded]
-        found = self.backend.encode(inputs, batch_size)
-        return [Embedding(vector, len(item.ids), item.truncated) for vector, item in zip(found, encoded, strict=True)]
+        return encoded, [EncoderInput(item.ids, item.type_ids, skip, dimensions, normalize) for item in encoded]
 
     def _prompt(self, name: str | None) -> str:
         prompts = self._recipe.prompts or {}

@@ -289,6 +289,13 @@ def test_requests_of_a_server_give_what_the_verbs_give(opened: Callable[[str], M
     short = engine.submit(Request(ids, task=Embed(dimensions=4, normalize=False))).result().values
     np.testing.assert_allclose(short, model.embed(TEXTS[0], dimensions=4, normalize=False).vector, atol=2e-6)
 
+    assert model.embedder is not None
+    encoded_texts, inputs = model.embedder.inputs(TEXTS, prompt_name="query", dimensions=5)
+    vectors = asyncio.run(model.backend.aencode(inputs))  # type: ignore[union-attr]
+    expected_vectors = model.embed(TEXTS, prompt_name="query", dimensions=5)
+    np.testing.assert_allclose(np.array(vectors), np.array(expected_vectors), atol=2e-6)
+    assert [len(item.ids) for item in encoded_texts] == [item.tokens for item in expected_vectors]
+
     classifier = opened("bert_classifier")
     encoded = classifier.tokenizer.encode(TEXTS[0], TEXTS[2])
     scores = classifier.engine.submit(Request(encoded.ids, task=Classify(type_ids=encoded.type_ids))).result().values
