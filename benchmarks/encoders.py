@@ -46,6 +46,9 @@ class Figure:
     served_by: str
     callers: int
     texts_per_second: float
+    texts_per_cpu_second: float
+    """Per second of processor time, which other programs on the machine disturb least; exact with one thread only,
+    since threads that wait for each other spin."""
     runs: list[float]
 
 
@@ -59,16 +62,16 @@ def sentences(count: int, seed: int = 1) -> list[str]:
     return [" ".join(one() for _ in range(1 if index % 4 else chance.randint(2, 4))) for index in range(count)]
 
 
-def served(work: Callable[[str], Any], texts: Sequence[str], callers: int) -> float:
-    """Seconds until ``callers`` threads have worked on all texts, each on one at a time."""
+def served(work: Callable[[str], Any], texts: Sequence[str], callers: int) -> tuple[float, float]:
+    """Seconds, and seconds of processor time, until ``callers`` threads have worked on all texts one by one."""
     with ThreadPoolExecutor(callers) as pool:
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), time.process_time()
         list(pool.map(work, texts))
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - busy
 
 
-def without_engine(reference: str, dtype: str | None) -> Model:
-    return build_model(open_model_folder(_source(reference)), Placement(dtype))
+def without_engine(reference: str, dtype: str | None, threads: int | None) -> Model:
+    return build_model(open_model_folder(_source(reference)), Placement(dtype, threads=threads))
 
 
 def _source(reference: str) -> str | Path:
@@ -111,23 +114,27 @@ def measure(work: str, ways: dict[str, Callable[[str], Any]], texts: Sequence[st
     """All ways one after the other in every round, so that a machine that drifts does so for all."""
     for way in ways.values():
         served(way, texts[:16], 4)  # warm up
-    seconds: dict[tuple[str, int], list[float]] = {}
+    seconds: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for _ in range(repeat):
         for callers in CALLERS:
             for name, way in ways.items():
                 if name == "transformers, one by one" and callers > 1:
                     continue  # a loop has one caller
                 seconds.setdefault((name, callers), []).append(served(way, texts, callers))
-    return [
-        Figure(work, name, callers, round(len(texts) / statistics.median(taken), 1),
-               [round(len(texts) / value, 1) for value in taken])
-        for (name, callers), taken in seconds.items()
-    ]  # fmt: skip
+    figures = []
+    for (name, callers), taken in seconds.items():
+        rate, busy = (len(texts) / statistics.median(values) for values in zip(*taken, strict=True))
+        runs = [round(len(texts) / wall, 1) for wall, _ in taken]
+        figures.append(Figure(work, name, callers, round(rate, 1), round(busy, 1), runs))
+    return figures
 
 
-def embeddings(reference: str, count: int, repeat: int, dtype: str) -> Iterator[list[Figure]]:
+def embeddings(reference: str, count: int, repeat: int, dtype: str, threads: int | None) -> Iterator[list[Figure]]:
     texts = sentences(count)
-    with llmasos.load(_source(reference), dtype=dtype) as model, without_engine(reference, dtype) as alone:
+    with (
+        llmasos.load(_source(reference), dtype=dtype, threads=threads) as model,
+        without_engine(reference, dtype, threads) as alone,
+    ):
         loop = embedding_loop(model, reference, dtype)
         for text in texts[:8]:
             assert float(model.embed(text).vector @ loop(text)) > 0.999
@@ -139,9 +146,12 @@ def embeddings(reference: str, count: int, repeat: int, dtype: str) -> Iterator[
         yield measure("embed", ways, texts, repeat)
 
 
-def translations(reference: str, count: int, repeat: int, dtype: str) -> Iterator[list[Figure]]:
+def translations(reference: str, count: int, repeat: int, dtype: str, threads: int | None) -> Iterator[list[Figure]]:
     texts = sentences(count, seed=2)
-    with llmasos.load(_source(reference), dtype=dtype) as model, without_engine(reference, dtype) as alone:
+    with (
+        llmasos.load(_source(reference), dtype=dtype, threads=threads) as model,
+        without_engine(reference, dtype, threads) as alone,
+    ):
         for work, options in (("translate, greedy", {"num_beams": 1}), ("translate, beams of the model", {})):
             loop = translation_loop(model, reference, dtype, options)
             for text in texts[:4]:
@@ -162,23 +172,29 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=512, help="texts to embed; an eighth as many are translated")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--threads", type=int, help="threads of torch; default: the usable cores")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     arguments = parser.parse_args()
-    work = [embeddings(arguments.embedder, arguments.texts, arguments.repeat, arguments.dtype)]
+    work = [embeddings(arguments.embedder, arguments.texts, arguments.repeat, arguments.dtype, arguments.threads)]
     if arguments.translator:
-        work.append(translations(arguments.translator, arguments.texts // 8, arguments.repeat, arguments.dtype))
+        work.append(
+            translations(
+                arguments.translator, arguments.texts // 8, arguments.repeat, arguments.dtype, arguments.threads
+            )
+        )
     figures: list[Figure] = []
-    print(f"{'texts/s':>9}  {'callers':>7}  served by")
+    print(f"{'texts/s':>9}  {'per CPU s':>9}  {'callers':>7}  served by")
     for found in chain(*work):
         figures += found
         for figure in found:
-            print(f"{figure.texts_per_second:9.1f}  {figure.callers:7}  {figure.work}: {figure.served_by}", flush=True)
+            rates = f"{figure.texts_per_second:9.1f}  {figure.texts_per_cpu_second:9.1f}"
+            print(f"{rates}  {figure.callers:7}  {figure.work}: {figure.served_by}", flush=True)
         if arguments.json:
             _write(arguments, figures)
 
 
 def _write(arguments: argparse.Namespace, figures: Sequence[Figure]) -> None:
-    machine = {"processor": hardware.processor().name, "threads": torch.get_num_threads(),
+    machine = {"processor": hardware.processor().model, "threads": torch.get_num_threads(),
                "torch": torch.__version__, "python": platform.python_version()}  # fmt: skip
     settings = {"texts": arguments.texts, "repeat": arguments.repeat, "dtype": arguments.dtype}
     content = {"machine": machine, "settings": settings, "figures": [asdict(figure) for figure in figures]}
