@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,23 +64,23 @@ def load(
         LicenseNotAccepted, Unauthorised, Unavailable, OutOfDisk: it cannot be fetched.
     """
     _require_packages()
-    from llmasos.engine.opening import causal_backend
+    from llmasos.engine.opening import BACKENDS, causal_backend
     from llmasos.modeling.loading import Placement, build_model
 
     placement = Placement(dtype, device, threads, cache_dtype)
-    make = partial(causal_backend, options=engine_options)
+    backends = replace(BACKENDS, causal=partial(causal_backend, options=engine_options))
     path = _as_folder(reference)
     if path is not None:
         from llmasos.modeling.folder import ModelFolder
 
-        return build_model(ModelFolder.open(path, reference=str(reference)), placement, causal_backend=make)
+        return build_model(ModelFolder.open(path, reference=str(reference)), placement, backends=backends)
     from llmasos.library.store import Library
 
     library = library or Library()
     version = _find(str(reference), library, accept_license)
     folder = _verified_folder(str(reference), version, library)
     with progress.current().task(t("load {model}", model=reference)):
-        return build_model(folder, placement, causal_backend=make, metadata=version.metadata)
+        return build_model(folder, placement, backends=backends, metadata=version.metadata)
 
 
 def open_model_folder(

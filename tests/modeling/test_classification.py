@@ -22,6 +22,12 @@ TEXTS = ["This is a great movie!", "I hated it.", "", "the quick brown fox jumps
 NAMES = ["bert_classifier", "distilbert_classifier", "roberta_classifier", "bart_classifier"]
 
 
+@pytest.fixture(params=["transformers", "engine"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Alone, and through the engine in which callers share batches."""
+    return str(request.param)
+
+
 def logits(folder: Path, model: Model, text: str, pair: str | None = None) -> torch.Tensor:
     """transformers' own, one text at a time, without padding."""
     theirs = getattr(transformers, model.architecture).from_pretrained(folder, dtype=torch.float32).eval()

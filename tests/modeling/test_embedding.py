@@ -20,6 +20,12 @@ Get = Callable[[str], Model]
 TEXTS = ["The quick brown fox", "你好，世界。", "a", "pack my box with five dozen liquor jugs"]
 
 
+@pytest.fixture(params=["transformers", "engine"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Alone, and through the engine in which callers share batches."""
+    return str(request.param)
+
+
 def hidden(folder: Path, text: str) -> torch.Tensor:
     """Token vectors of one text by transformers, (tokens, width)."""
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -67,3 +68,28 @@ def test_smollm2_through_the_door_that_users_take(library: Library) -> None:
     streamed = "".join(map(str, model.stream([{"role": "user", "content": "你好，请用中文回答。"}], max_tokens=40)))
     assert streamed
     assert "\ufffd" not in streamed[:-1]
+
+
+def test_opus_mt_by_name_for_many_callers(library: Library) -> None:
+    """Beams, which its configuration asks for, and greedy: each caller gets what transformers gives alone."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    texts = [
+        "The house is wonderful.",
+        "My sister cannot find the key of the house, although everybody looked for it before she came home.",
+        "Good morning!",
+        "Nobody knows the answer.",
+    ]
+    with llmasos.load("opus-mt:en-fr", library=library, dtype="float32") as model:
+        folder = library.view(library.resolve("opus-mt:en-fr"))
+        theirs = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
+        assert "maison" in model.generate(texts[0]).text
+        for options in ({}, {"num_beams": 1}):
+            with ThreadPoolExecutor(4) as pool:
+                found = list(pool.map(lambda text, given=options: model.generate(text, **given).token_ids, texts))
+            for text, tokens in zip(texts, found, strict=True):
+                ids = torch.tensor([model.tokenizer.encode(text).ids])
+                expected = theirs.generate(ids, attention_mask=torch.ones_like(ids), **options)[0].tolist()
+                assert tokens == expected[1 : 1 + len(tokens)]
+                assert len(tokens) == len([token for token in expected[1:] if token != theirs.config.pad_token_id])
+        assert model.engine.stats().beam_searches >= 1

@@ -15,6 +15,7 @@ from llmasos.i18n import t
 if TYPE_CHECKING:
     from llmasos.engine.backend import EngineBackend
     from llmasos.engine.benchmark import Measurement, Workload
+    from llmasos.engine.engine import Engine
     from llmasos.engine.options import EngineOptions
     from llmasos.modeling.folder import ModelFolder
     from llmasos.modeling.loading import Placement
@@ -123,7 +124,7 @@ def _options(streams: int, speculation: bool, decode: str) -> EngineOptions:
     )
 
 
-def _open(folder: ModelFolder, options: EngineOptions, placement: Placement) -> EngineBackend:
+def _open(folder: ModelFolder, options: EngineOptions, placement: Placement) -> EngineBackend[Engine]:
     from llmasos.engine.opening import open_engine
     from llmasos.modeling.folder import Family
     from llmasos.modeling.tokenizer import FastTokenizer
@@ -141,7 +142,7 @@ def _open(folder: ModelFolder, options: EngineOptions, placement: Placement) -> 
     return open_engine(folder, tokenizer, placement, options)
 
 
-def _facts(folder: ModelFolder, backend: EngineBackend) -> dict[str, Any]:
+def _facts(folder: ModelFolder, backend: EngineBackend[Engine]) -> dict[str, Any]:
     """What does not depend on the workload; serves a first short request."""
     import psutil
 
@@ -164,20 +165,20 @@ def _facts(folder: ModelFolder, backend: EngineBackend) -> dict[str, Any]:
     }
 
 
-def _memory(backend: EngineBackend) -> dict[str, Any]:
+def _memory(backend: EngineBackend[Engine]) -> dict[str, Any]:
     from llmasos.engine.benchmark import peak_memory
 
     limits = backend.engine.limits
     return {"peak_memory_bytes": peak_memory(), "cache_bytes": limits.cache_tokens * limits.bytes_per_token}
 
 
-def _decoding(backend: EngineBackend) -> dict[str, Any]:
+def _decoding(backend: EngineBackend[Engine]) -> dict[str, Any]:
     """Which path decoding passes took, all runs together."""
     counts = backend.decode_counts
     return {"decode_path": backend.decode_path, "decode_counts": None if counts is None else asdict(counts)}
 
 
-def _median(backend: EngineBackend, workload: Workload, repeat: int) -> Measurement:
+def _median(backend: EngineBackend[Engine], workload: Workload, repeat: int) -> Measurement:
     """The run with the middle throughput."""
     from llmasos import progress
     from llmasos.engine.benchmark import measure

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields
 
-from llmasos.engine.request import Request
-from llmasos.errors import ContextLengthExceeded, NotFound, OutOfMemory, Unsupported, did_you_mean
+from llmasos.engine.request import Request, SamplingParameters
+from llmasos.engine.task import Generate, Task
+from llmasos.errors import ContextLengthExceeded, InvalidRequest, NotFound, OutOfMemory, Unsupported, did_you_mean
 from llmasos.i18n import t
 from llmasos.units import format_bytes
+
+_CAPABILITIES = {"adapter": "adapters", "steering": "steering"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,72 @@ class Limits:
         return min(self.context_length, self.cache_tokens)
 
 
+def check_task(request: Request, task: type[Task]) -> None:
+    """Refuse what a model of this kind cannot do at all.
+
+    Raises:
+        Unsupported: the request asks for another task.
+        InvalidRequest: it carries fields that have no meaning for its task.
+    """
+    if not isinstance(request.task, task):
+        raise Unsupported(
+            t("the request asks to {wanted} and this model can {possible}", wanted=request.task.name,
+              possible=task.name),
+            hint=t("Send the request to a model of the right kind."),
+        )  # fmt: skip
+    if isinstance(request.task, Generate):
+        return
+    given = [name for name in ("adapter", "grammar", "steering") if getattr(request, name) is not None]
+    if request.sampling != SamplingParameters():
+        given.append("sampling")
+    if given:
+        raise InvalidRequest(
+            t("{fields} has no meaning in a request to {task}", fields=", ".join(given), task=request.task.name),
+            hint=t("Leave it out."),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Special tokens that a tokenizer puts around a text, such as ``[CLS]`` and ``[SEP]``: truncation keeps them."""
+
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(ids: Sequence[int], special: Sequence[bool]) -> Edges:
+        """Those of an encoded sample text; ``special`` says which tokens the tokenizer added."""
+        first = next((place for place, flag in enumerate(special) if not flag), len(special))
+        last = next((place for place in range(len(special), first, -1) if not special[place - 1]), first)
+        return Edges(tuple(ids[:first]), tuple(ids[last:]))
+
+
+def fit_input(request: Request, limit: int | None, edges: Edges) -> tuple[list[int], list[int]]:
+    """The tokens that an encoder reads and the places that they had in the prompt; with ``truncate``, a prompt that
+    is too long loses tokens of its text, never the special tokens around it.
+
+    Raises:
+        ContextLengthExceeded: the prompt is longer than ``limit`` and ``truncate`` is not set.
+    """
+    prompt = list(request.prompt_ids)
+    places = list(range(len(prompt)))
+    if limit is None or len(prompt) <= limit:
+        return prompt, places
+    if request.truncate is None:
+        raise ContextLengthExceeded(
+            t("the prompt has {count} tokens; the model reads at most {limit}", count=len(prompt), limit=limit),
+            hint=t("Shorten the prompt, or set truncate to left or right to have it cut."),
+        )
+    before = len(edges.before) if tuple(prompt[: len(edges.before)]) == edges.before else 0
+    after = len(edges.after) if edges.after and tuple(prompt[-len(edges.after) :]) == edges.after else 0
+    before, after = (0, 0) if before + after >= limit else (before, after)
+    room = limit - before - after
+    inner = places[before : len(prompt) - after]
+    kept = inner[len(inner) - room :] if request.truncate == "left" else inner[:room]
+    places = places[:before] + kept + places[len(prompt) - after :]
+    return [prompt[place] for place in places], places
+
+
 def check_capabilities(request: Request, limits: Limits) -> None:
     """Refuse what this runner cannot do.
 
@@ -38,15 +107,21 @@ def check_capabilities(request: Request, limits: Limits) -> None:
         Unsupported: the request needs a capability that the runner lacks.
         NotFound: no adapter of that name is loaded.
     """
-    for field, capability in (("adapter", "adapters"), ("steering", "steering")):
-        if getattr(request, field) is not None and capability not in limits.capabilities:
+    asked = [(name, capability, getattr(request, name) is not None) for name, capability in _CAPABILITIES.items()]
+    plain = Generate()
+    asked += [
+        (field.name, "encoder-decoder", getattr(request.task, field.name) != getattr(plain, field.name))
+        for field in fields(plain)
+    ]
+    for name, capability, is_asked in asked:
+        if is_asked and capability not in limits.capabilities:
             raise Unsupported(
                 t(
                     "the request asks for {field} and this model's runner cannot do that; it can do: {capabilities}",
-                    field=field,
+                    field=name,
                     capabilities=", ".join(sorted(limits.capabilities)),
                 ),
-                hint=t("Leave {field} out, or load the model with another runner.", field=field),
+                hint=t("Leave {field} out, or load the model with another runner.", field=name),
             )
     if request.adapter is not None and limits.adapters is not None:
         loaded = limits.adapters()

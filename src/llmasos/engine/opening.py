@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING
 from llmasos import hardware
 from llmasos.engine.adapters import AdapterPool
 from llmasos.engine.architecture import MODEL_TYPES
-from llmasos.engine.backend import EngineBackend
+from llmasos.engine.backend import EncoderEngineBackend, EngineBackend
 from llmasos.engine.cache_dtype import choose_cache_dtype
 from llmasos.engine.engine import Engine
+from llmasos.engine.intake import Edges
 from llmasos.engine.options import EngineOptions
 from llmasos.engine.runners.fused import FusedRunner, choose_precision
 from llmasos.errors import InvalidRequest, Unsupported, did_you_mean
 from llmasos.i18n import t
 from llmasos.modeling import generation_defaults
 from llmasos.modeling.folder import ModelFolder
-from llmasos.modeling.loading import resolve, transformers_backend
+from llmasos.modeling.loading import Backends, languages_of, output_limit, resolve, transformers_backend
 from llmasos.modeling.tokenizer import FastTokenizer, Tokenizer
 from llmasos.modeling.weights import load_weights
 
 if TYPE_CHECKING:
     from llmasos.engine.runners.transformers import TransformersRunner
-    from llmasos.modeling.backend import GenerationBackend
+    from llmasos.engine.text_decoder import TextDecoder
+    from llmasos.modeling.backend import EncoderBackend, EncoderNetwork, GenerationBackend
     from llmasos.modeling.loading import Placement
 
 logger = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ def open_engine(
     tokenizer: FastTokenizer,
     placement: Placement,
     options: EngineOptions | None = None,
-) -> EngineBackend:
+) -> EngineBackend[Engine]:
     """Load a decoder-only model into an engine: fused where the family is known, else through transformers.
 
     Raises:
@@ -108,6 +110,67 @@ def open_engine(
         decode_path=runner.decode_path,
         decode_counts=lambda: fused.decode_counts,
     )
+
+
+def seq2seq_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> GenerationBackend:
+    """What runs an encoder-decoder model: the engine, or transformers alone for a model that does not fit it.
+
+    Raises:
+        Unsupported, OutOfMemory, IntegrityError: the model cannot be loaded.
+    """
+    backend = transformers_backend(folder, tokenizer, placement)
+    from llmasos.engine.encoder_decoder.engine import EncoderDecoderEngine, ModelFacts
+    from llmasos.engine.encoder_decoder.runner import EncoderDecoderRunner
+
+    policy, limit = backend.policy, folder.context_length
+    start = policy["decoder_start_token_id"]
+    try:
+        if start is None:
+            raise Unsupported(t("{model} names no token that its outputs begin after", model=folder.reference))
+        runner = EncoderDecoderRunner(
+            backend.model, name=folder.reference, start_id=start, pad_id=policy["pad_token_id"], limit=limit
+        )
+    except Unsupported as error:
+        logger.warning("%s; it is run by transformers, without batching across callers", error.message)
+        return backend
+    facts = ModelFacts(
+        start_id=start,
+        end_ids=generation_defaults.end_ids(folder, tokenizer),
+        policy=policy,
+        input_limit=limit,
+        output_limit=None if limit is None else output_limit(folder, limit),
+        default_max_tokens=generation_defaults.default_max_tokens(folder),
+        edges=_edges(tokenizer),
+        languages=languages_of(folder, tokenizer),
+    )
+    engine = EncoderDecoderEngine(runner, _text_decoder(tokenizer), facts, backend)
+    return EngineBackend(engine, device=runner.device, precision=runner.precision, description=runner.description)
+
+
+def encoder_backend(network: EncoderNetwork, folder: ModelFolder, tokenizer: Tokenizer) -> EncoderBackend:
+    """The engine that runs an encoder."""
+    from llmasos.engine.encoder.engine import EncoderEngine
+
+    return EncoderEngineBackend(EncoderEngine(network, edges=_edges(tokenizer)), network)
+
+
+def _edges(tokenizer: Tokenizer) -> Edges:
+    sample = tokenizer.encode("a")
+    return Edges.of(sample.ids, sample.special)
+
+
+def _text_decoder(tokenizer: Tokenizer) -> TextDecoder:
+    from llmasos.engine.text_decoder import WindowDecoder, text_decoder
+
+    if isinstance(tokenizer, FastTokenizer):
+        return text_decoder(tokenizer.backend)
+    named = set(tokenizer.special.ids.values())
+    added = {tokenizer.token_id(text) for text, special in tokenizer.added_tokens.items() if special}
+    return WindowDecoder(tokenizer.decode, frozenset(named | {token for token in added if token is not None}))
+
+
+BACKENDS = Backends(causal_backend, seq2seq_backend, encoder_backend)
+"""The engine for the models of every family."""
 
 
 def _through_transformers(folder: ModelFolder, placement: Placement) -> TransformersRunner:

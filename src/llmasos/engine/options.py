@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,37 +46,42 @@ class EngineOptions:
         Raises:
             InvalidRequest: with all problems.
         """
-        lines = [
-            t("{name} = {value}: allowed is {allowed}", name=name, value=repr(getattr(self, name)), allowed=allowed)
-            for name, allowed, good in (
-                ("max_batch_tokens", t("a whole number from {low}", low=1), self.max_batch_tokens >= 1),
-                ("max_sequences", t("a whole number from {low}", low=1), self.max_sequences >= 1),
-                ("aging_seconds", t("a number above 0"), self.aging_seconds > 0),
-                (
-                    "cache_bytes",
-                    t("a whole number from {low}", low=1),
-                    self.cache_bytes is None or self.cache_bytes >= 1,
-                ),
-                (
-                    "cache_limit",
-                    t("a whole number from {low}", low=1),
-                    self.cache_limit is None or self.cache_limit >= 1,
-                ),
-            )
-            if not good
-        ]
-        lines += [
-            t("{name} = {value}: allowed is {allowed}", name=name, value=repr(value), allowed=allowed)
-            for name, value, allowed in self.decode.problems()
-        ]
-        if lines:
-            raise InvalidRequest(
-                t("the options of the engine have {count} problem(s):", count=len(lines)) + "\n  " + "\n  ".join(lines)
-            )
+        check_options(
+            self,
+            whole=("max_batch_tokens", "max_sequences", "cache_bytes", "cache_limit"),
+            positive=("aging_seconds",),
+            more=[
+                t("{name} = {value}: allowed is {allowed}", name=name, value=repr(value), allowed=allowed)
+                for name, value, allowed in self.decode.problems()
+            ],
+        )
 
 
-def _is_none_or_positive(value: int | None) -> bool:
-    return value is None or value >= 1
+def check_options(
+    options: object, *, whole: Sequence[str], positive: Sequence[str] = (), more: Sequence[str] = ()
+) -> None:
+    """Refuse options that cannot work.
+
+    Args:
+        whole: names of those that are whole numbers from 1, or ``None`` where they may be left open.
+        positive: names of those that are numbers above 0.
+        more: further problems, found elsewhere.
+
+    Raises:
+        InvalidRequest: with all problems.
+    """
+    values = [(name, getattr(options, name)) for name in (*whole, *positive)]
+    lines = [
+        t("{name} = {value}: allowed is {allowed}", name=name, value=repr(value),
+          allowed=t("a whole number from {low}", low=1) if name in whole else t("a number above 0"))
+        for name, value in values
+        if value is not None and not (value >= 1 if name in whole else value > 0)
+    ]  # fmt: skip
+    lines += more
+    if lines:
+        raise InvalidRequest(
+            t("the options of the engine have {count} problem(s):", count=len(lines)) + "\n  " + "\n  ".join(lines)
+        )
 
 
 def cache_blocks(runner: ModelRunner, options: EngineOptions) -> int:

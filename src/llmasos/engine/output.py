@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from llmasos.engine.detokenizer import Detokenizer, StopAutomaton
 from llmasos.engine.request import Delta, FinishReason, Request, TokenLogprob, Usage
 from llmasos.engine.sampling.state import SamplingState
+from llmasos.engine.service import Emit
 
 if TYPE_CHECKING:
     from llmasos.engine.detokenizer import TextDecoder
     from llmasos.engine.grammar import GrammarState
-    from llmasos.engine.sequence import Sequence
-
-Emit = Callable[[Delta], None]
+    from llmasos.engine.sequence import Sequence as CachedSequence
 
 
 class Output:
@@ -41,7 +40,7 @@ class Output:
         self.grammar = grammar
         self.limit = active.limit - len(active.prompt_ids)
         """Most tokens of output."""
-        self.sequence: Sequence | None = None
+        self.sequence: CachedSequence | None = None
         """``None`` before the prompt is computed, for all outputs but the first."""
         self.tokens: list[int] = []
         """Tokens, text and log-probabilities that have not been emitted."""
@@ -58,12 +57,7 @@ class Output:
             Whether the output has ended with it.
         """
         sampling = self.sampling
-        self.tokens.append(token)
-        if logprob is None:
-            sampling.append(token)
-        else:
-            sampling.append(token, logprob.logprob)
-            self.logprobs.append(logprob)
+        self._append(token, logprob)
         if token in sampling.end_ids:
             self.finish("stop", token if token in sampling.parameters.stop_token_ids else None)
             return True
@@ -77,6 +71,19 @@ class Output:
             self.finish("length")
             return True
         return False
+
+    def take_prescribed_end(self, token: int, logprob: TokenLogprob | None = None) -> None:
+        """End the output with a token that the model prescribes for its last place: the length limit ended it."""
+        self._append(token, logprob)
+        self.finish("length")
+
+    def _append(self, token: int, logprob: TokenLogprob | None) -> None:
+        self.tokens.append(token)
+        if logprob is None:
+            self.sampling.append(token)
+        else:
+            self.sampling.append(token, logprob.logprob)
+            self.logprobs.append(logprob)
 
     def finish(self, reason: FinishReason, stop: str | int | None = None, error: str | None = None) -> None:
         """End the output; text that was held back comes out unless it is a stop text."""
@@ -120,6 +127,7 @@ class ActiveRequest:
         decoder: TextDecoder | None = None,
         eos_ids: Collection[int] = (),
         grammars: Iterable[GrammarState] | None = None,
+        output_prefix: Sequence[int] | None = None,
         emit: Emit,
     ) -> None:
         """Args:
@@ -131,8 +139,10 @@ class ActiveRequest:
         decoder: of the tokenizer; without one there is no text.
         eos_ids: end tokens of the model.
         grammars: a state for each output, if the request has a grammar.
+        output_prefix: tokens before the output where it is not the prompt's continuation (the decoder's start token).
         emit: takes the deltas, on the thread that computes.
         """
+        before = prompt_ids if output_prefix is None else output_prefix
         parameters = request.sampling
         self.request = request
         self.request_id = request_id
@@ -157,10 +167,11 @@ class ActiveRequest:
         states = None if grammars is None else iter(grammars)
         self.outputs: list[Output] = []
         for index in range(parameters.choices):
-            sampling = SamplingState(parameters, prompt_ids, eos_ids=eos_ids, choice=index)
+            sampling = SamplingState(parameters, before, eos_ids=eos_ids, choice=index)
             text = None
             if decoder is not None:
-                text = Detokenizer(decoder, stops=stops, skip_special_tokens=skip, context=prompt_ids)
+                context = prompt_ids if output_prefix is None else ()
+                text = Detokenizer(decoder, stops=stops, skip_special_tokens=skip, context=context)
             grammar = None if states is None else next(states)
             self.outputs.append(Output(self, index, sampling, text, grammar))
         self.unfinished = len(self.outputs)

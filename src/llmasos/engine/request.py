@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from llmasos.engine.task import Generate, Task
 from llmasos.errors import InvalidRequest
 from llmasos.i18n import t
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "error"]
-"""Why a sequence ended: a stop text or id (``stop``), a token limit (``length``), the caller (``cancelled``),
-its deadline (``deadline``), or a fault that :attr:`Delta.error` describes (``error``)."""
+"""Why a sequence ended: a stop text or id, or an encoder that is done (``stop``), a token limit (``length``), the
+caller (``cancelled``), its deadline (``deadline``), or a fault that :attr:`Delta.error` describes (``error``)."""
 
 GrammarKind = Literal["json_schema", "json", "regex", "lark", "choice"]
 GRAMMAR_KINDS: tuple[str, ...] = ("json_schema", "json", "regex", "lark", "choice")
@@ -150,6 +155,9 @@ class Request:
 
     prompt_ids: Sequence[int]
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
+    """Of requests that generate; others leave it as it is."""
+    task: Task = field(default_factory=Generate)
+    """What is wanted of the prompt; a model does only what its kind can do."""
     adapter: str | None = None
     grammar: Grammar | None = None
     steering: object | None = None
@@ -175,6 +183,7 @@ class Request:
             lines.append(t("the prompt is empty: at least one token is needed"))
         lines.extend(_id_problems("prompt_ids", self.prompt_ids, vocabulary_size))
         lines.extend(self.sampling.problems(vocabulary_size))
+        lines.extend(self.task.problems())
         if not isinstance(self.priority, int) or isinstance(self.priority, bool):
             lines.append(
                 t("{name} = {value}: allowed is {allowed}", name="priority", value=repr(self.priority),
@@ -270,5 +279,7 @@ class Delta:
     """What went wrong, with ``finish_reason`` ``error``."""
     prompt_logprobs: list[TokenLogprob | None] | None = None
     """On the first delta of output 0, when asked for; the first entry is ``None``."""
+    values: NDArray[np.float32] | None = None
+    """What an encoder gives: the text's vector (embed), or the score of every label in the model's order (classify)."""
     usage: Usage | None = None
     """On the last delta of the last output."""

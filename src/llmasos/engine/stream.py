@@ -9,9 +9,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llmasos.engine.request import Delta, FinishReason, TokenLogprob, Usage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(slots=True)
@@ -35,6 +39,8 @@ class Result:
     outputs: list[Completion]
     usage: Usage
     prompt_logprobs: list[TokenLogprob | None] | None = None
+    values: NDArray[np.float32] | None = None
+    """See :attr:`~llmasos.engine.request.Delta.values`."""
 
     @property
     def text(self) -> str:
@@ -97,6 +103,7 @@ class Collector:
         self._outputs: dict[int, Completion] = {}
         self._texts: dict[int, list[str]] = {}
         self._prompt_logprobs: list[TokenLogprob | None] | None = None
+        self._values: NDArray[np.float32] | None = None
         self._last: Delta | None = None
 
     def add(self, delta: Delta) -> None:
@@ -114,6 +121,8 @@ class Collector:
             output.finish_reason, output.stop, output.error = delta.finish_reason, delta.stop, delta.error
         if delta.prompt_logprobs is not None:
             self._prompt_logprobs = delta.prompt_logprobs
+        if delta.values is not None:
+            self._values = delta.values
         self._last = delta
         self.ended = delta.usage is not None
 
@@ -128,7 +137,7 @@ class Collector:
         outputs = [self._outputs[index] for index in sorted(self._outputs)]
         for output in outputs:
             output.text = "".join(self._texts[output.index])
-        return Result(self._last.request_id, outputs, self._last.usage, self._prompt_logprobs)
+        return Result(self._last.request_id, outputs, self._last.usage, self._prompt_logprobs, self._values)
 
 
 class DeltaSink(Protocol):

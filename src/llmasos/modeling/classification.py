@@ -7,40 +7,45 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
-from llmasos.modeling.encoding import batches, encode_texts, has_type_embeddings, padded
+from llmasos.modeling.backend import EncoderBackend, EncoderInput
+from llmasos.modeling.encoding import encode_texts, has_type_embeddings, padded
 from llmasos.modeling.folder import ModelFolder
 from llmasos.modeling.options import Truncation
 from llmasos.modeling.results import Classification
 from llmasos.modeling.tokenizer import Encoded, Tokenizer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
 Activation = Literal["softmax", "sigmoid", "none"]
 
 
-class Classifier:
-    """A sequence classifier of transformers.
+class ScoreNetwork:
+    """A sequence classifier of transformers: a score for every label. See :class:`~.backend.EncoderNetwork`.
 
     Args:
         model: the loaded model.
         tokenizer: the model's tokenizer.
-        folder: its configuration.
+        limit: longest input in tokens.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, folder: ModelFolder) -> None:
+    task: Literal["classify"] = "classify"
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, limit: int | None) -> None:
         self._model = cast(Any, model)  # what a model takes and returns differs from class to class
-        self._tokenizer = tokenizer
-        self._limit = input_limit(folder, tokenizer)
+        self.limit = limit
+        self.width = int(self._model.config.num_labels)
+        self.vocabulary_size = int(self._model.get_input_embeddings().weight.shape[0])
         self._types = has_type_embeddings(model.config)
         pad = model.config.get_text_config().pad_token_id
         self._pad = pad if pad is not None else tokenizer.special.id("pad") or 0
         # Decoder-only classifiers find the last token of each row by the padding id in their configuration.
-        self._batchable = pad is not None
+        self.batchable = pad is not None
         # Encoder-decoder classifiers read their answer off the last end token and want equally many in every row.
         self._end = model.config.eos_token_id if model.config.is_encoder_decoder else None
-        self.labels = label_names(folder, self._model.config.num_labels)
-        self.activation = activation(self._model.config)
+        self.activation = activation(model.config)
 
     @property
     def device(self) -> str:
@@ -50,33 +55,63 @@ class Classifier:
     def dtype(self) -> str:
         return str(self._model.dtype).removeprefix("torch.")
 
+    def kind(self, ids: Sequence[int]) -> int:
+        return 0 if self._end is None else sum(token == self._end for token in ids)
+
+    @torch.inference_mode()
+    def forward(self, inputs: Sequence[EncoderInput]) -> list[NDArray[np.float32]]:
+        arguments = padded(inputs, pad_id=self._pad, type_ids=self._types, device=self.device)
+        logits = self._model(**arguments).logits.float()
+        if self.activation == "softmax":
+            logits = logits.softmax(-1)
+        elif self.activation == "sigmoid":
+            logits = logits.sigmoid()
+        return [scores.copy() for scores in logits.cpu().numpy()]
+
+    def close(self) -> None:
+        self._model = None
+
+
+class Classifier:
+    """Labels texts: their tokens, their scores from a backend, the names.
+
+    Args:
+        network: the model, for what it is.
+        backend: computes it.
+        tokenizer: the model's tokenizer.
+        folder: its configuration.
+    """
+
+    def __init__(
+        self, network: ScoreNetwork, backend: EncoderBackend, tokenizer: Tokenizer, folder: ModelFolder
+    ) -> None:
+        self.backend = backend
+        self._tokenizer = tokenizer
+        self._limit = network.limit
+        self.labels = label_names(folder, network.width)
+        self.activation = network.activation
+
     def classify(
-        self, texts: Sequence[tuple[str, str | None]], *, truncate: Truncation | None, batch_size: int
+        self, texts: Sequence[tuple[str, str | None]], *, truncate: Truncation | None, batch_size: int | None
     ) -> list[Classification]:
         """Label texts, or pairs such as premise and hypothesis, in the order given.
 
         Raises:
             ContextLengthExceeded: a text does not fit and ``truncate`` is not given.
         """
+        encoded, inputs = self.inputs(texts, truncate=truncate)
+        found = self.backend.encode(inputs, batch_size)
+        return [self.result(item, scores.tolist()) for item, scores in zip(encoded, found, strict=True)]
+
+    def inputs(
+        self, texts: Sequence[tuple[str, str | None]], *, truncate: Truncation | None = None
+    ) -> tuple[list[Encoded], list[EncoderInput]]:
+        """Texts as tokens and as what a backend takes; errors as for :meth:`classify`."""
         encoded = encode_texts(self._tokenizer, texts, self._limit, truncate)
-        results: dict[int, Classification] = {}
-        size = batch_size if self._batchable else 1
-        for batch in batches(encoded, size, lambda item: sum(token == self._end for token in item.ids)):
-            items = [encoded[index] for index in batch]
-            for index, item, scores in zip(batch, items, self._scores(items).tolist(), strict=True):
-                results[index] = self._result(item, scores)
-        return [results[index] for index in range(len(texts))]
+        return encoded, [EncoderInput(item.ids, item.type_ids) for item in encoded]
 
-    @torch.inference_mode()
-    def _scores(self, items: Sequence[Encoded]) -> torch.Tensor:
-        """(rows, labels) float32."""
-        inputs = padded(items, pad_id=self._pad, type_ids=self._types, left=False, device=self.device)
-        logits = self._model(**inputs).logits.float()
-        if self.activation == "softmax":
-            return logits.softmax(-1)  # type: ignore[no-any-return]
-        return logits.sigmoid() if self.activation == "sigmoid" else logits  # type: ignore[no-any-return]
-
-    def _result(self, item: Encoded, scores: list[float]) -> Classification:
+    def result(self, item: Encoded, scores: list[float]) -> Classification:
+        """The labels of an encoded text from its scores in the model's order."""
         order = sorted(range(len(scores)), key=lambda label: -scores[label])
         ranked: Mapping[str, float] = {self.labels[label]: scores[label] for label in order}
         best = self.labels[order[0]]
@@ -85,10 +120,6 @@ class Classifier:
         else:
             holding = (best,)
         return Classification(best, scores[order[0]], ranked, holding, len(item.ids), item.truncated)
-
-    def close(self) -> None:
-        """Free the weights."""
-        self._model = None
 
 
 def input_limit(folder: ModelFolder, tokenizer: Tokenizer) -> int | None:

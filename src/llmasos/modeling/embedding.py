@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
 from llmasos.errors import InvalidRequest, did_you_mean
 from llmasos.i18n import t
+from llmasos.modeling.backend import EncoderBackend, EncoderInput
 from llmasos.modeling.classification import input_limit
-from llmasos.modeling.encoding import batches, encode_texts, has_type_embeddings, padded
+from llmasos.modeling.encoding import encode_texts, has_type_embeddings, padded
 from llmasos.modeling.folder import ModelFolder
 from llmasos.modeling.options import Truncation
 from llmasos.modeling.pooling import EmbeddingRecipe, pool
@@ -18,31 +20,39 @@ from llmasos.modeling.results import Embedding
 from llmasos.modeling.tokenizer import Encoded, Tokenizer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
 
-class Embedder:
-    """An encoder of transformers with the pooling that its files describe.
+class VectorNetwork:
+    """An encoder of transformers with the pooling that its files describe. See :class:`~.backend.EncoderNetwork`.
 
     Args:
         model: the loaded model, without a head.
         tokenizer: the model's tokenizer.
-        folder: its configuration.
         recipe: how token vectors become the text's vector.
+        limit: longest input in tokens.
     """
 
+    task: Literal["embed"] = "embed"
+    batchable = True
+
     def __init__(
-        self, model: PreTrainedModel, tokenizer: Tokenizer, folder: ModelFolder, recipe: EmbeddingRecipe
+        self, model: PreTrainedModel, tokenizer: Tokenizer, recipe: EmbeddingRecipe, limit: int | None
     ) -> None:
         self._model = cast(Any, model)  # what a model takes and returns differs from class to class
-        self._tokenizer = tokenizer
         self._recipe = recipe
-        # The files' own max_seq_length wins over the tokenizer's, as in sentence-transformers.
-        own = (recipe.limit, folder.context_length) if recipe.limit is not None else (input_limit(folder, tokenizer),)
-        self._limit = min((limit for limit in own if limit is not None), default=None)
+        self.limit = limit
         self._types = has_type_embeddings(model.config)
         pad = model.config.get_text_config().pad_token_id
         self._pad = pad if pad is not None else tokenizer.special.id("pad") or 0
+        self.vocabulary_size = int(self._model.get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def width(self) -> int:
+        """Dimensions of the whole vector; one token tells, whatever the model's configuration calls them."""
+        return self._vectors([EncoderInput([self._pad])]).shape[1]
 
     @property
     def device(self) -> str:
@@ -51,6 +61,54 @@ class Embedder:
     @property
     def dtype(self) -> str:
         return str(self._model.dtype).removeprefix("torch.")
+
+    def kind(self, ids: Sequence[int]) -> int:
+        return 0
+
+    def forward(self, inputs: Sequence[EncoderInput]) -> list[NDArray[np.float32]]:
+        return [self._finished(vector, item) for vector, item in zip(self._vectors(inputs).cpu(), inputs, strict=True)]
+
+    @torch.inference_mode()
+    def _vectors(self, inputs: Sequence[EncoderInput]) -> torch.Tensor:
+        """(rows, width) float32."""
+        arguments = padded(inputs, pad_id=self._pad, type_ids=self._types, device=self.device)
+        hidden = self._model(**arguments).last_hidden_state.float()
+        mask = arguments["attention_mask"].clone()
+        for row, item in enumerate(inputs):
+            mask[row, : item.unpooled_tokens] = 0
+        vectors = pool(hidden, mask, self._recipe.poolings)
+        for layer in self._recipe.dense:
+            vectors = layer(vectors)
+        return vectors
+
+    def _finished(self, vector: torch.Tensor, item: EncoderInput) -> NDArray[np.float32]:
+        vector = vector if item.dimensions is None else vector[: item.dimensions]
+        if self._recipe.normalize if item.normalize is None else item.normalize:
+            vector = torch.nn.functional.normalize(vector, dim=0)
+        array: NDArray[np.float32] = vector.numpy()
+        return array.copy()
+
+    def close(self) -> None:
+        self._model = None
+
+
+class Embedder:
+    """Turns texts into vectors: prompts and tokens, and a backend that computes.
+
+    Args:
+        network: the model, for what it is.
+        backend: computes it.
+        tokenizer: the model's tokenizer.
+        recipe: what the model's files say about texts and prompts.
+    """
+
+    def __init__(
+        self, network: VectorNetwork, backend: EncoderBackend, tokenizer: Tokenizer, recipe: EmbeddingRecipe
+    ) -> None:
+        self.backend = backend
+        self._network = network
+        self._tokenizer = tokenizer
+        self._recipe = recipe
 
     @property
     def prompts(self) -> list[str]:
@@ -65,7 +123,7 @@ class Embedder:
         normalize: bool | None,
         dimensions: int | None,
         truncate: Truncation | None,
-        batch_size: int,
+        batch_size: int | None,
     ) -> list[Embedding]:
         """Vectors of texts, in the order given.
 
@@ -79,34 +137,29 @@ class Embedder:
             InvalidRequest: an option is not allowed.
             ContextLengthExceeded: a text does not fit and ``truncate`` is not given.
         """
+        encoded, inputs = self.inputs(
+            texts, prompt_name=prompt_name, normalize=normalize, dimensions=dimensions, truncate=truncate
+        )
+        found = self.backend.encode(inputs, batch_size)
+        return [Embedding(vector, len(item.ids), item.truncated) for vector, item in zip(found, encoded, strict=True)]
+
+    def inputs(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        normalize: bool | None = None,
+        dimensions: int | None = None,
+        truncate: Truncation | None = None,
+    ) -> tuple[list[Encoded], list[EncoderInput]]:
+        """Texts as tokens and as what a backend takes; arguments and errors as for :meth:`embed`."""
         prompt = self._prompt(prompt_name)
         prepared = [(self._prepared(prompt + text), None) for text in texts]
-        encoded = encode_texts(self._tokenizer, prepared, self._limit, truncate)
+        encoded = encode_texts(self._tokenizer, prepared, self._network.limit, truncate)
+        if dimensions is not None:
+            check_dimensions(dimensions, self._network.width)
         skip = 0 if self._recipe.prompt_in_pooling or not prompt else self._prompt_tokens(prompt)
-        scaled = self._recipe.normalize if normalize is None else normalize
-        results: dict[int, Embedding] = {}
-        for batch in batches(encoded, batch_size):
-            items = [encoded[index] for index in batch]
-            vectors = self._vectors(items, skip)
-            if dimensions is not None:
-                vectors = _shortened(vectors, dimensions)
-            if scaled:
-                vectors = torch.nn.functional.normalize(vectors, dim=1)
-            for index, item, vector in zip(batch, items, vectors.cpu().numpy(), strict=True):
-                results[index] = Embedding(vector.copy(), len(item.ids), item.truncated)
-        return [results[index] for index in range(len(texts))]
-
-    @torch.inference_mode()
-    def _vectors(self, items: Sequence[Encoded], skip: int) -> torch.Tensor:
-        """(rows, width) float32."""
-        inputs = padded(items, pad_id=self._pad, type_ids=self._types, left=False, device=self.device)
-        hidden = self._model(**inputs).last_hidden_state.float()
-        mask = inputs["attention_mask"].clone()
-        mask[:, :skip] = 0
-        vectors = pool(hidden, mask, self._recipe.poolings)
-        for layer in self._recipe.dense:
-            vectors = layer(vectors)
-        return vectors
+        return encoded, [EncoderInput(item.ids, item.type_ids, skip, dimensions, normalize) for item in encoded]
 
     def _prompt(self, name: str | None) -> str:
         prompts = self._recipe.prompts or {}
@@ -129,17 +182,22 @@ class Embedder:
         # sentence-transformers strips each text before it is encoded
         return text.strip().lower() if self._recipe.lower_case else text.strip()
 
-    def close(self) -> None:
-        """Free the weights."""
-        self._model = None
+
+def vector_limit(folder: ModelFolder, tokenizer: Tokenizer, recipe: EmbeddingRecipe) -> int | None:
+    """Longest input in tokens: the files' own max_seq_length wins over the tokenizer's, as in sentence-transformers."""
+    own = (recipe.limit, folder.context_length) if recipe.limit is not None else (input_limit(folder, tokenizer),)
+    return min((limit for limit in own if limit is not None), default=None)
 
 
-def _shortened(vectors: torch.Tensor, dimensions: int) -> torch.Tensor:
-    width = vectors.shape[1]
+def check_dimensions(dimensions: object, width: int) -> None:
+    """Refuse a number of dimensions that the vector does not have.
+
+    Raises:
+        InvalidRequest: it is not a whole number from 1 to ``width``.
+    """
     if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= width:
         raise InvalidRequest(
             t("{name} = {value}: allowed is {allowed}", name="dimensions", value=repr(dimensions),
               allowed=t("a whole number from {low} to {high}", low=1, high=width)),
             hint=t("Leave it out to get the whole vector."),
         )  # fmt: skip
-    return vectors[:, :dimensions]

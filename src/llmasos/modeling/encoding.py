@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from llmasos.errors import ContextLengthExceeded, InvalidRequest
 from llmasos.i18n import t
+from llmasos.modeling.backend import EncoderInput, EncoderNetwork
 from llmasos.modeling.options import Truncation
 from llmasos.modeling.tokenizer import Encoded, Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST_TOKENS = 16_384
 """Tokens of one batch, padding included; bounds the memory of activations."""
@@ -40,14 +45,14 @@ def encode_texts(
     return encoded
 
 
-def check_batch_size(batch_size: object) -> int:
-    """The number of texts per batch, checked.
+def check_batch_size(batch_size: object) -> int | None:
+    """The number of texts per batch, checked; ``None`` leaves the choice to what computes.
 
     Raises:
         InvalidRequest: not a whole number from 1.
     """
     if batch_size is None:
-        return DEFAULT_BATCH_SIZE
+        return None
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise InvalidRequest(
             t("{name} = {value}: allowed is {allowed}",
@@ -58,19 +63,19 @@ def check_batch_size(batch_size: object) -> int:
 
 
 def batches(
-    encoded: Sequence[Encoded], batch_size: int, alike: Callable[[Encoded], int] = lambda item: 0
+    lengths: Sequence[int], batch_size: int, kind: Callable[[int], int] = lambda index: 0
 ) -> Iterator[list[int]]:
     """Indices of texts that go together: longest first, so that little is padding.
 
     Args:
-        alike: texts share a batch only if this gives the same for them.
+        lengths: tokens of each text.
+        kind: texts share a batch only if this gives the same for their indices.
     """
     batch: list[int] = []
-    kinds = [alike(item) for item in encoded]
-    for index in sorted(range(len(encoded)), key=lambda index: (kinds[index], -len(encoded[index].ids))):
+    kinds = [kind(index) for index in range(len(lengths))]
+    for index in sorted(range(len(lengths)), key=lambda index: (kinds[index], -lengths[index])):
         if batch:
-            longest = len(encoded[batch[0]].ids)
-            full = len(batch) == batch_size or (len(batch) + 1) * longest > MOST_TOKENS
+            full = len(batch) == batch_size or (len(batch) + 1) * lengths[batch[0]] > MOST_TOKENS
             if full or kinds[batch[0]] != kinds[index]:
                 yield batch
                 batch = []
@@ -79,26 +84,49 @@ def batches(
         yield batch
 
 
-def padded(encoded: Sequence[Encoded], *, pad_id: int, type_ids: bool, left: bool, device: str) -> dict[str, Any]:
-    """Model inputs (rows, longest): ``input_ids``, ``attention_mask`` and, if the model has them, ``token_type_ids``.
+class DirectEncoderBackend:
+    """Runs the texts of one call in batches, on the caller's thread. See :class:`~.backend.EncoderBackend`."""
 
-    Args:
-        left: pad before the text (decoder-only models, whose last token sums up the text).
-    """
-    longest = max(len(item.ids) for item in encoded)
-    ids = torch.full((len(encoded), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(encoded), longest), dtype=torch.long)
-    types = torch.zeros((len(encoded), longest), dtype=torch.long)
-    for row, item in enumerate(encoded):
+    def __init__(self, network: EncoderNetwork) -> None:
+        self._network = network
+
+    @property
+    def device(self) -> str:
+        return self._network.device
+
+    @property
+    def dtype(self) -> str:
+        return self._network.dtype
+
+    def encode(self, inputs: Sequence[EncoderInput], batch_size: int | None) -> list[NDArray[np.float32]]:
+        network = self._network
+        size = batch_size or DEFAULT_BATCH_SIZE if network.batchable else 1
+        results: dict[int, NDArray[np.float32]] = {}
+        for batch in batches([len(item.ids) for item in inputs], size, lambda index: network.kind(inputs[index].ids)):
+            found = network.forward([inputs[index] for index in batch])
+            results.update(zip(batch, found, strict=True))
+        return [results[index] for index in range(len(inputs))]
+
+    def close(self) -> None:
+        self._network.close()
+
+
+def padded(inputs: Sequence[EncoderInput], *, pad_id: int, type_ids: bool, device: str) -> dict[str, torch.Tensor]:
+    """Model inputs (rows, longest): ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids``."""
+    longest = max(len(item.ids) for item in inputs)
+    ids = torch.full((len(inputs), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(inputs), longest), dtype=torch.long)
+    types = torch.zeros((len(inputs), longest), dtype=torch.long)
+    for row, item in enumerate(inputs):
         length = len(item.ids)
-        place = slice(longest - length, longest) if left else slice(0, length)
-        ids[row, place] = torch.tensor(item.ids)
-        mask[row, place] = 1
-        types[row, place] = torch.tensor(item.type_ids)
-    inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        ids[row, :length] = torch.tensor(item.ids)
+        mask[row, :length] = 1
+        if item.type_ids:
+            types[row, :length] = torch.tensor(item.type_ids)
+    found = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
     if type_ids:
-        inputs["token_type_ids"] = types.to(device)
-    return inputs
+        found["token_type_ids"] = types.to(device)
+    return found
 
 
 def has_type_embeddings(config: Any) -> bool:

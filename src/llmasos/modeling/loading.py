@@ -19,7 +19,8 @@ from llmasos.modeling.tokenizer_files import load_chat_template, load_tokenizer
 from llmasos.modeling.weights import choose_dtype, load_weights, prepare_transformers
 
 if TYPE_CHECKING:
-    from llmasos.modeling.backend import GenerationBackend
+    from llmasos.modeling.backend import EncoderBackend, EncoderNetwork, GenerationBackend
+    from llmasos.modeling.transformers_backend import TransformersBackend
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,26 @@ class Placement:
     """Number format of the engine's keys and values: ``auto``, ``bfloat16`` or ``int8``."""
 
 
-CausalBackendFactory = Callable[[ModelFolder, Tokenizer, Placement], "GenerationBackend"]
-"""Builds the backend of a decoder-only model; see :mod:`llmasos.modeling.backend`."""
+GenerationBackendFactory = Callable[[ModelFolder, Tokenizer, Placement], "GenerationBackend"]
+"""Builds what runs a model that writes; see :mod:`llmasos.modeling.backend`."""
+EncoderBackendFactory = Callable[["EncoderNetwork", ModelFolder, Tokenizer], "EncoderBackend"]
+"""Builds what runs an encoder; see :mod:`llmasos.modeling.backend`."""
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What runs the models of each family; ``None``: transformers, without sharing batches between callers."""
+
+    causal: GenerationBackendFactory | None = None
+    seq2seq: GenerationBackendFactory | None = None
+    encoder: EncoderBackendFactory | None = None
 
 
 def build_model(
     folder: ModelFolder,
     placement: Placement,
     *,
-    causal_backend: CausalBackendFactory | None = None,
+    backends: Backends | None = None,
     metadata: object | None = None,
 ) -> Model:
     """Load tokenizer, template and weights, and put together what the model can do.
@@ -49,7 +61,7 @@ def build_model(
     Args:
         folder: an opened folder whose files are verified.
         placement: number format, device and threads.
-        causal_backend: what runs decoder-only models; default: transformers.
+        backends: what runs the model; default: transformers.
         metadata: the library's description, kept as :attr:`Model.metadata`.
 
     Raises:
@@ -59,26 +71,32 @@ def build_model(
         MissingDependency: torch or transformers is not installed.
     """
     family = folder.family  # refuses what cannot be run before anything slow
-    if family is not Family.CAUSAL or causal_backend is None:
+    backends = backends or Backends()
+    if family is not Family.CAUSAL or backends.causal is None:
         _refuse_cache_dtype(folder, placement)
     tokenizer = load_tokenizer(folder)
-    if family is Family.CAUSAL:
-        make = causal_backend or transformers_backend
+    if family in (Family.CAUSAL, Family.SEQ2SEQ):
+        make = (backends.causal if family is Family.CAUSAL else backends.seq2seq) or transformers_backend
         return _generating(folder, tokenizer, make(folder, tokenizer, placement), metadata)
-    if family is Family.SEQ2SEQ:
-        return _generating(folder, tokenizer, transformers_backend(folder, tokenizer, placement), metadata)
     device, dtype = resolve(folder, placement)
+    from llmasos.modeling.encoding import DirectEncoderBackend
+
+    run = backends.encoder or (lambda network, *_: DirectEncoderBackend(network))
     if family is Family.CLASSIFIER:
         model = load_weights(folder, dtype, device)
-        from llmasos.modeling.classification import Classifier
+        from llmasos.modeling.classification import Classifier, ScoreNetwork, input_limit
 
-        return Model(Parts(folder, tokenizer, classifier=Classifier(model, tokenizer, folder), metadata=metadata))
+        scores = ScoreNetwork(model, tokenizer, input_limit(folder, tokenizer))
+        classifier = Classifier(scores, run(scores, folder, tokenizer), tokenizer, folder)
+        return Model(Parts(folder, tokenizer, classifier=classifier, metadata=metadata))
     prepare_transformers()
-    from llmasos.modeling.embedding import Embedder
+    from llmasos.modeling.embedding import Embedder, VectorNetwork, vector_limit
     from llmasos.modeling.pooling import read_recipe
 
     recipe = read_recipe(folder, device)
-    embedder = Embedder(load_weights(folder, dtype, device, base=True), tokenizer, folder, recipe)
+    model = load_weights(folder, dtype, device, base=True)
+    vectors = VectorNetwork(model, tokenizer, recipe, vector_limit(folder, tokenizer, recipe))
+    embedder = Embedder(vectors, run(vectors, folder, tokenizer), tokenizer, recipe)
     return Model(Parts(folder, tokenizer, embedder=embedder, metadata=metadata))
 
 
@@ -101,7 +119,7 @@ def resolve(folder: ModelFolder, placement: Placement) -> tuple[str, str]:
     return device, choose_dtype(folder, placement.dtype, device)
 
 
-def transformers_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> GenerationBackend:
+def transformers_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> TransformersBackend:
     """The backend that runs any generating model through transformers."""
     device, dtype = resolve(folder, placement)
     model = load_weights(folder, dtype, device)
@@ -113,7 +131,7 @@ def transformers_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: P
         tokenizer,
         end_ids=ends,
         policy=generation_defaults.policy(folder, tokenizer, ends),
-        languages=_languages(folder, tokenizer),
+        languages=languages_of(folder, tokenizer),
     )
 
 
@@ -122,7 +140,7 @@ def _generating(
 ) -> Model:
     shared = folder.family is Family.CAUSAL
     limit = folder.context_length
-    fitter = PromptFitter(tokenizer, limit, shared, None if shared or limit is None else _output_limit(folder, limit))
+    fitter = PromptFitter(tokenizer, limit, shared, None if shared or limit is None else output_limit(folder, limit))
     generator = TextGenerator(
         backend,
         fitter,
@@ -135,19 +153,20 @@ def _generating(
             tokenizer,
             generator=generator,
             chat_template=load_chat_template(folder, tokenizer),
-            languages=_languages(folder, tokenizer),
+            languages=languages_of(folder, tokenizer),
             metadata=metadata,
         )
     )
 
 
-def _output_limit(folder: ModelFolder, limit: int) -> int:
+def output_limit(folder: ModelFolder, limit: int) -> int:
     """Longest output of an encoder-decoder model: the decoder's positions without its start token."""
     decoder = folder.config.get("max_decoder_position_embeddings")
     return (decoder if isinstance(decoder, int) else limit) - 1
 
 
-def _languages(folder: ModelFolder, tokenizer: Tokenizer) -> Languages | None:
+def languages_of(folder: ModelFolder, tokenizer: Tokenizer) -> Languages | None:
+    """The languages of an encoder-decoder model; ``None`` for models of other families."""
     return Languages(folder.model_type, tokenizer) if folder.family is Family.SEQ2SEQ else None
 
 

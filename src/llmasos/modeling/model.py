@@ -27,7 +27,7 @@ from llmasos.modeling.text_generation import TextGenerator, TokenPrompt
 from llmasos.modeling.tokenizer import Encoded, Tokenizer
 
 if TYPE_CHECKING:
-    from llmasos.modeling.backend import GenerationBackend
+    from llmasos.modeling.backend import EncoderBackend, GenerationBackend
     from llmasos.modeling.classification import Classifier
     from llmasos.modeling.embedding import Embedder
     from llmasos.modeling.languages import Languages
@@ -101,21 +101,36 @@ class Model:
     @property
     def device(self) -> str:
         """The torch device that computes."""
-        return self._runner.device
+        return self.backend.device
 
     @property
     def dtype(self) -> str:
         """The number format of the arithmetic."""
-        return self._runner.dtype
+        return self.backend.dtype
 
     @property
-    def backend(self) -> GenerationBackend:
-        """What computes a generating model; ``backend.engine`` is the engine, where one runs it.
+    def backend(self) -> GenerationBackend | EncoderBackend:
+        """What computes the model; ``backend.engine`` is the engine, where one runs it."""
+        parts = self._parts
+        part = parts.generator or parts.classifier or parts.embedder
+        assert part is not None
+        return part.backend
 
-        Raises:
-            Unsupported: this model cannot generate text.
-        """
-        return self._need(self._parts.generator, "generate").backend
+    @property
+    def engine(self) -> Any:
+        """The engine that serves the model's requests, whatever its family: submit, streams for threads and asyncio,
+        figures (:class:`llmasos.engine.service.Service`); ``None`` where transformers runs the model without one."""
+        return getattr(self.backend, "engine", None)
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """Texts to what the model reads, and prompts by name; ``None`` for a model that gives no vectors."""
+        return self._parts.embedder
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """Texts to what the model reads, and scores to labels; ``None`` for a model that is no classifier."""
+        return self._parts.classifier
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -360,11 +375,7 @@ class Model:
     def close(self) -> None:
         """Free the weights; the model is not used again."""
         self._closed = True
-        generator = self._parts.generator
-        for part in (generator.backend if generator is not None else None, self._parts.classifier,
-                     self._parts.embedder):  # fmt: skip
-            if part is not None:
-                part.close()
+        self.backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -376,13 +387,6 @@ class Model:
         return f"<Model {self.reference}: {self.architecture}, {', '.join(sorted(self.capabilities))}>"
 
     # --- helpers -----------------------------------------------------------------------------------------------
-
-    @property
-    def _runner(self) -> GenerationBackend | Classifier | Embedder:
-        generator = self._parts.generator
-        part = generator.backend if generator is not None else self._parts.classifier or self._parts.embedder
-        assert part is not None
-        return part
 
     def _need(self, part: _Item | None, verb: Verb) -> _Item:
         if self._closed:

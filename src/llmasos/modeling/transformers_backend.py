@@ -8,7 +8,7 @@ so requests with different sampling, seeds and stop texts share a batch and the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
@@ -63,6 +63,16 @@ class TransformersBackend:
         self._model.generation_config = _settings()
 
     @property
+    def model(self) -> PreTrainedModel:
+        """The model itself, for an engine that steps it."""
+        return cast("PreTrainedModel", self._model)
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """Fixed rules of the model's generation configuration."""
+        return self._policy
+
+    @property
     def device(self) -> str:
         return str(self._model.device)
 
@@ -80,7 +90,7 @@ class TransformersBackend:
 
         def work() -> None:
             try:
-                for batch in _batches(requests):
+                for batch in self.group(requests):
                     if not cancelled.is_set():
                         self._run(requests, batch, news, cancelled)
             finally:
@@ -104,16 +114,14 @@ class TransformersBackend:
     ) -> None:
         """Generate for the requests with the indices ``batch``, which share their beam search settings."""
         chosen = [requests[index] for index in batch]
-        inputs = self._padded(chosen)
-        beams = _beams(chosen[0].options)
-        config = self._configuration(chosen, inputs["input_ids"].shape[1])
-        if beams > 1:
-            stop = StoppingCriteriaList([_Cancelled(cancelled)])
-            output = self._model.generate(**inputs, generation_config=config, stopping_criteria=stop)
-            for row, index in enumerate(batch):
+        if _beams(chosen[0].options) > 1:
+            for index, delta in zip(batch, self.search(chosen, lambda: not cancelled.is_set()), strict=True):
                 if not cancelled.is_set():
-                    news.put(self._beam_result(index, requests[index], output[row].tolist()))
+                    delta.index = index
+                    news.put(delta)
             return
+        inputs = self._padded(chosen)
+        config = self._configuration(chosen, inputs["input_ids"].shape[1])
         rows = [
             _Row(index, requests[index], self._tokenizer, self._end_ids, self._before_output(requests[index]),
                  self._policy.get("forced_eos_token_id") if self._seq2seq else None)
@@ -125,6 +133,23 @@ class TransformersBackend:
             logits_processor=LogitsProcessorList([_ChooseTokens(rows, news, int(self._policy["pad_token_id"]))]),
             stopping_criteria=StoppingCriteriaList([_AllFinished(rows, cancelled)]),
         )
+
+    def search(self, requests: Sequence[GenerationRequest], wanted: Callable[[], bool]) -> list[Delta]:
+        """Beam search for requests of one :meth:`group`: the whole best output of each.
+
+        Args:
+            wanted: asked at every step; when it gives ``False`` the search stops and the results mean nothing.
+        """
+        inputs = self._padded(requests)
+        config = self._configuration(requests, inputs["input_ids"].shape[1])
+        stop = StoppingCriteriaList([_Unwanted(wanted)])
+        output = self._model.generate(**inputs, generation_config=config, stopping_criteria=stop)
+        return [self._beam_result(row, request, output[row].tolist()) for row, request in enumerate(requests)]
+
+    @staticmethod
+    def group(requests: Sequence[GenerationRequest]) -> list[list[int]]:
+        """Indices of requests that run together: alike in what a batch must share, and near in length."""
+        return _batches(requests)
 
     def _before_output(self, request: GenerationRequest) -> Sequence[int]:
         """The tokens that the output continues."""
@@ -313,11 +338,11 @@ class _AllFinished(StoppingCriteria):
         return torch.tensor(done, device=input_ids.device)
 
 
-class _Cancelled(StoppingCriteria):
+class _Unwanted(StoppingCriteria):
     """Ends beam search when nobody wants it any more."""
 
-    def __init__(self, cancelled: threading.Event) -> None:
-        self._cancelled = cancelled
+    def __init__(self, wanted: Callable[[], bool]) -> None:
+        self._wanted = wanted
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
-        return torch.full((len(input_ids),), self._cancelled.is_set(), device=input_ids.device)
+        return torch.full((len(input_ids),), not self._wanted(), device=input_ids.device)

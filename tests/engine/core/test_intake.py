@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from llmasos.engine.engine import Engine
 from llmasos.engine.intake import Limits, check_capabilities, fit_prompt
+from llmasos.engine.options import EngineOptions
 from llmasos.engine.request import Grammar, Request, SamplingParameters
+from llmasos.engine.task import BeamSearch, Embed, Generate
 from llmasos.errors import ContextLengthExceeded, InvalidRequest, NotFound, OutOfMemory, Unsupported
 
 
@@ -93,3 +96,15 @@ def test_what_the_runner_cannot_do_is_refused() -> None:
     with pytest.raises(NotFound) as caught:
         check_capabilities(Request([1], adapter="poetri"), able)
     assert "poetry" in (caught.value.hint or "")
+
+
+def test_what_only_other_kinds_of_models_do_is_refused(make_runner: Any) -> None:
+    with Engine(make_runner(), options=EngineOptions(cache_bytes=1 << 16)) as engine:
+        for task, name in (
+            (Generate(beams=BeamSearch(4)), "beams"),
+            (Generate(no_repeat_ngram_size=2), "no_repeat_ngram_size"),
+            (Generate(target_language="fr"), "target_language"),
+            (Embed(), "embed"),
+        ):
+            with pytest.raises(Unsupported, match=name):
+                engine.submit(Request([1], task=task))

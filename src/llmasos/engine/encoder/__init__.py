@@ -1,0 +1,1 @@
+"""Encoders (embeddings, classification) behind the same requests as models that write."""

@@ -1,0 +1,1 @@
+"""Encoder-decoder models (translation, summarisation) with requests that join and leave between two steps."""
