@@ -100,4 +100,4 @@ def hadamard(dim: int, device: str) -> torch.Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < block:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return torch.block_diag(*[matrix / block**0.5] * (dim // block)).to(device)
+    return torch.kron(torch.eye(dim // block), matrix / block**0.5).to(device)
