@@ -90,3 +90,14 @@ def test_int4_keeps_weights_that_are_on_a_grid_of_sixteen() -> None:
     weight = codes * 0.03125 - 0.25
     x = torch.eye(64)
     assert torch.allclose(product(packed(weight, None, "int4"), x).T, weight, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4", "bf16"])
+def test_packing_by_pieces_changes_nothing(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(4)
+    weight = torch.randn(150, 96).half()
+    whole = packed(weight, None, precision)
+    monkeypatch.setattr(native, "PIECE_BYTES", 4 * 96 * 70)  # 64 columns at a time
+    pieces = packed(weight, None, precision)
+    assert torch.equal(whole.memory, pieces.memory)
+    assert torch.equal(whole.scale, pieces.scale)

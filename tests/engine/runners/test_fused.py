@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,17 @@ def test_copied_blocks_hold_the_same_keys_and_values(model) -> None:
         runner.decoder.copy_block(0, 19)
         assert torch.equal(forward(99, 100, list(range(10, 17))), straight)
         runner.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the maps of the process as Linux shows them")
+@pytest.mark.parametrize(("precision", "kernels"), [item for item in KERNELS if item[0] != "fp32"])
+def test_no_file_stays_mapped(tmp_path: Path, precision: str, kernels: str) -> None:
+    """Pages of a mapped file count as memory of the process: 270 MB for a model of 135 million weights."""
+    model = transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**SIZES))
+    model.to(torch.bfloat16).save_pretrained(tmp_path)
+    runner = FusedRunner(tmp_path, precision=precision, kernels=kernels)
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    runner.close()
 
 
 def test_unsupported_options_are_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmasos.engine.kernels import native
 from llmasos.engine.kernels.decoder import BLOCK_SIZE, MODULES, AdapterLayers, Precision
 from llmasos.engine.kernels.fused_projections import interleave, pad_depth, stack
-from llmasos.engine.kernels.memory import Arena
+from llmasos.engine.kernels.memory import Arena, release_freed
 from llmasos.engine.kernels.native_cache import NativeCache
 from llmasos.errors import Unsupported
 from llmasos.i18n import t
@@ -57,6 +57,7 @@ class NativeDecoder:
         self._layers = (native.Layer * len(spec.layers))()
         for struct, layer in zip(self._layers, weights.layers(), strict=True):
             self._fill(struct, layer)
+            release_freed()  # or the holes that one layer's copies leave add up
         head = weights.head()
         self._head_norm = self._pinned(head.norm)
         self._head = self._pack(head.projection, self._head_precision)
