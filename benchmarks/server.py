@@ -98,7 +98,7 @@ class Bench:
         self.thread.start()
         while not self.server.started:
             time.sleep(0.05)
-        engine = self.service.loaded()[0].local.engine
+        engine = self.service.loaded()[0].local.decoder_engine
         assert engine is not None
         self.engine = engine
         folder = open_model_folder(options.model)

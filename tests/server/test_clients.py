@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def idle(server: Running) -> bool:
-    engine = next(item.local.engine for item in server.service.loaded() if item.name == MODEL)
+    engine = next(item.local.decoder_engine for item in server.service.loaded() if item.name == MODEL)
     assert engine is not None
     stats = engine.stats()
     return stats.running == 0 and stats.waiting == 0

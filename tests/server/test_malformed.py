@@ -94,7 +94,7 @@ def test_malformed_bodies_are_refused_in_the_apis_form(client: httpx.Client, pat
 def test_nothing_is_left_behind(tiny: Running) -> None:
     """After all that, the engine is idle and every slot is free."""
     loaded = tiny.service.loaded()[0]
-    engine = loaded.local.engine
+    engine = loaded.local.decoder_engine
     assert engine is not None
     tiny.wait_until(lambda: engine.stats().running == engine.stats().waiting == 0)
     tiny.wait_until(lambda: loaded.local.outputs == 0 and loaded.users == 0)

@@ -50,7 +50,7 @@ def request_bytes(body: dict[str, Any], path: str = "/v1/completions") -> bytes:
 def test_clients_that_go_away_free_their_slots(server: Running, stream: bool) -> None:
     """Sockets are closed in the middle; the engine must be idle within a pass or two."""
     local = server.service.loaded()[0].local
-    engine = local.engine
+    engine = local.decoder_engine
     assert engine is not None
     address = server.address.removeprefix("http://").split(":")
     sockets = []

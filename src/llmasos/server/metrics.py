@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from llmasos.engine.engine import EngineStats
     from llmasos.engine.request import Usage
+    from llmasos.engine.service import ServiceStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -23,36 +23,34 @@ _PAUSES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25,
 class EngineCollector(Collector):
     """Gauges and counters of the engines, read when somebody asks."""
 
-    def __init__(self, engines: Callable[[], Iterable[tuple[str, EngineStats]]]) -> None:
+    def __init__(self, engines: Callable[[], Iterable[tuple[str, ServiceStats]]]) -> None:
         self._engines = engines
 
     def collect(self) -> Iterator[Metric]:
         rows = list(self._engines())
-        for name, description, value in _ENGINE_GAUGES:
-            family = GaugeMetricFamily(f"llmasos_{name}", description, labels=["model"])
-            for model, stats in rows:
-                family.add_metric([model], value(stats))
-            yield family
-        for name, description, value in _ENGINE_COUNTERS:
-            counter = CounterMetricFamily(f"llmasos_{name}", description, labels=["model"])
-            for model, stats in rows:
-                counter.add_metric([model], value(stats))
-            yield counter
+        for kind, families in ((GaugeMetricFamily, _ENGINE_GAUGES), (CounterMetricFamily, _ENGINE_COUNTERS)):
+            for name, description, field in families:
+                family = kind(f"llmasos_{name}", description, labels=["model"])
+                for model, stats in rows:
+                    if hasattr(stats, field):
+                        family.add_metric([model], getattr(stats, field))
+                yield family
 
 
-_ENGINE_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
-    ("requests_running", "Outputs that are computed now.", lambda stats: stats.running),
-    ("requests_waiting", "Outputs that wait for room.", lambda stats: stats.waiting),
-    ("cache_blocks", "Blocks of the key-value cache.", lambda stats: stats.blocks),
-    ("cache_blocks_free", "Blocks of the key-value cache that nothing uses.", lambda stats: stats.free_blocks),
+# Names of fields of the statistics; an engine without a key-value cache has fewer of them.
+_ENGINE_GAUGES = (
+    ("requests_running", "Outputs that are computed now.", "running"),
+    ("requests_waiting", "Outputs that wait for room.", "waiting"),
+    ("cache_blocks", "Blocks of the key-value cache.", "blocks"),
+    ("cache_blocks_free", "Blocks of the key-value cache that nothing uses.", "free_blocks"),
 )
-_ENGINE_COUNTERS: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
-    ("engine_passes", "Passes through the model.", lambda stats: stats.passes),
-    ("engine_rows", "Tokens computed, prompts and drafts included.", lambda stats: stats.rows),
-    ("preemptions", "Outputs that stepped back because the cache was full.", lambda stats: stats.preemptions),
-    ("cache_evictions", "Blocks of past prefixes that made room.", lambda stats: stats.evictions),
-    ("speculative_proposed", "Tokens guessed ahead.", lambda stats: stats.speculative_proposed),
-    ("speculative_accepted", "Guesses that stood.", lambda stats: stats.speculative_accepted),
+_ENGINE_COUNTERS = (
+    ("engine_passes", "Passes through the model.", "passes"),
+    ("engine_rows", "Tokens computed, prompts and drafts included.", "rows"),
+    ("preemptions", "Outputs that stepped back because the cache was full.", "preemptions"),
+    ("cache_evictions", "Blocks of past prefixes that made room.", "evictions"),
+    ("speculative_proposed", "Tokens guessed ahead.", "speculative_proposed"),
+    ("speculative_accepted", "Guesses that stood.", "speculative_accepted"),
 )
 
 
@@ -63,7 +61,7 @@ class Metrics:
         engines: the statistics of the engines that run now, by the model's name.
     """
 
-    def __init__(self, engines: Callable[[], Iterable[tuple[str, EngineStats]]]) -> None:
+    def __init__(self, engines: Callable[[], Iterable[tuple[str, ServiceStats]]]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(EngineCollector(engines))
         process = psutil.Process()

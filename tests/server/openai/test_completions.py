@@ -141,3 +141,20 @@ def test_metrics_count_what_happened(tiny: Running) -> None:
     for name in ("llmasos_time_to_first_token_seconds_bucket", "llmasos_requests_running", "llmasos_memory_bytes",
                  "llmasos_cached_tokens_total", "llmasos_http_responses_total"):  # fmt: skip
         assert name in text
+
+
+def test_translators_answer_too(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Encoder-decoder models are served through the same route, many callers in one batch."""
+    folder = build("t5", tmp_path_factory.mktemp("models") / "t5")
+    with running(tmp_path_factory.mktemp("home"), models=(str(folder),)) as server, server.client() as client:
+        import llmasos
+
+        body = {"model": "t5", "prompt": ["The house", "La maison"], "max_tokens": 6, "temperature": 0}
+        answer = client.post("/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        with llmasos.load(folder, threads=1) as model:
+            expected = [str(item) for item in model.generate(["The house", "La maison"], max_tokens=6, temperature=0)]
+        assert [choice["text"] for choice in answer.json()["choices"]] == expected
+        for unsupported in ({"echo": True}, {"structured_outputs": {"regex": "a"}}):
+            assert client.post("/v1/completions", json={**body, **unsupported}).status_code == 400
+        assert "llmasos_requests_running" in client.get("/metrics").text

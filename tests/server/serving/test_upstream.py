@@ -56,7 +56,7 @@ def test_errors_of_an_upstream_are_passed_on(gateway: Running) -> None:
 
 
 def test_a_client_that_goes_away_stops_the_upstream(tiny: Running, gateway: Running) -> None:
-    engine = tiny.service.loaded()[0].local.engine
+    engine = tiny.service.loaded()[0].local.decoder_engine
     assert engine is not None
     body = {**CHAT, "max_tokens": 220, "ignore_eos": True, "stream": True, "n": 8}
     with gateway.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:

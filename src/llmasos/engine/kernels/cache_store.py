@@ -101,5 +101,4 @@ def hadamard(dim: int, device: str) -> torch.Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < block:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    whole: torch.Tensor = torch.block_diag(*[matrix / block**0.5] * (dim // block))  # type: ignore[no-untyped-call]
-    return whole.to(device)
+    return torch.kron(torch.eye(dim // block), matrix / block**0.5).to(device)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmasos.engine.backend import sampling_of
+from llmasos.engine.backend import sampling_of, task_of
 from llmasos.engine.intake import Limits, fit_prompt
 from llmasos.engine.request import Delta, Request, SamplingParameters, TokenLogprob
 from llmasos.errors import DeadlineExceeded, LLMasOSError, TooManyRequests, Unavailable, Unsupported
@@ -20,11 +20,14 @@ from llmasos.server.serving.reading import OutputReader, ReasoningReader
 
 if TYPE_CHECKING:
     from llmasos.engine.engine import Engine
+    from llmasos.engine.service import Service
     from llmasos.engine.stream import AsyncStream
+    from llmasos.engine.task import Generate
     from llmasos.modeling.model import Model
     from llmasos.modeling.results import Classification, Embedding
 
 _Result = TypeVar("_Result")
+_WAITING_CALLERS = 32
 # Of SamplingParameters, and unknown to the options of a verb.
 _ENGINE_ONLY = ("n", "best_of", "typical_p", "prompt_logprobs", "echo")
 
@@ -38,15 +41,23 @@ class LocalModel:
         """Outputs that are computed or wait."""
         self._max_sequences = max_sequences
         self._room = max_sequences + max_queue
-        # One thread: a batch uses all cores already.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="llmasos-model")
+        # Callers wait on these threads while the engine computes all their texts in common batches.
+        self._pool = ThreadPoolExecutor(_WAITING_CALLERS, thread_name_prefix="llmasos-model")
         self._recent_seconds = 1.0  # smoothed duration of a request, for Retry-After
 
     @property
-    def engine(self) -> Engine | None:
+    def engine(self) -> Service[Any] | None:
         """The engine, where one runs the model."""
-        backend = self.model.backend if "generate" in self.model.capabilities else None
-        return getattr(backend, "engine", None)
+        found: Service[Any] | None = self.model.engine
+        return found
+
+    @property
+    def decoder_engine(self) -> Engine | None:
+        """The engine, if the model is decoder-only: the one with a key-value cache."""
+        from llmasos.engine.engine import Engine
+
+        engine = self.engine
+        return engine if isinstance(engine, Engine) else None
 
     async def generate(self, job: Job, adapter: str | None, deadline_seconds: float | None) -> LocalGeneration:
         """Accept a job.
@@ -54,9 +65,9 @@ class LocalModel:
         Raises:
             LLMasOSError: it is not allowed, does not fit, or the queue is full.
         """
+        self.model.defaults  # noqa: B018 - says what kind of model this is, if it cannot generate
         engine = self.engine
         if engine is None:
-            self.model.defaults  # noqa: B018 - says what kind of model this is, if it cannot generate
             raise Unsupported(
                 t("{model} runs without the engine, which the server needs", model=self.model.reference),
                 hint=t("Use `llmasos generate` for this model."),
@@ -106,13 +117,13 @@ class LocalModel:
             self._recent_seconds += 0.1 * (seconds - self._recent_seconds)
 
     def _open(
-        self, job: Job, engine: Engine, adapter: str | None, deadline_seconds: float | None,
+        self, job: Job, engine: Service[Any], adapter: str | None, deadline_seconds: float | None,
         loop: asyncio.AbstractEventLoop, count: int,
     ) -> LocalGeneration:  # fmt: skip
         """On a thread of its own: templates, tokenizer and grammars may take a while."""
         model = self.model
         prepared = prepare_prompt(job, model.tokenizer, model.chat_template, model.reference)
-        sampling = self._sampling(job, prepared)
+        sampling, task = self._sampling(job, prepared)
         request = Request(
             prepared.ids,
             sampling,
@@ -121,13 +132,14 @@ class LocalModel:
             priority=job.priority,
             deadline=None if deadline_seconds is None else time.monotonic() + deadline_seconds,
             truncate=job.truncate,
+            task=task,
         )
-        if job.context_limit is not None:
-            _limit_context(request, job.context_limit, engine.limits)
+        if job.context_limit is not None and self.decoder_engine is not None:
+            _limit_context(request, job.context_limit, self.decoder_engine.limits)
         stream = engine.open_stream(request, loop)
         return LocalGeneration(stream, prepared, sampling, self, count)
 
-    def _sampling(self, job: Job, prepared: PreparedPrompt) -> SamplingParameters:
+    def _sampling(self, job: Job, prepared: PreparedPrompt) -> tuple[SamplingParameters, Generate]:
         options = {name: value for name, value in job.options.items() if value is not None}
         own = {name: options.pop(name) for name in _ENGINE_ONLY if name in options}
         wanted = options.pop("max_tokens", None)  # 0 is allowed here, and absence means up to the context
@@ -135,11 +147,12 @@ class LocalModel:
         parameters = replace(sampling_of(defaults, 1), **own, max_tokens=wanted)
         if prepared.tool_format is not None:
             parameters = replace(parameters, skip_special_tokens=False)  # markers of calls may be special tokens
-        return parameters
+        return parameters, task_of(defaults)
 
     def token(self, token_id: int, logprob: float) -> TokenInfo:
         """A token as clients are shown it."""
-        decoder = self.engine.text_decoder if self.engine is not None else None
+        engine = self.decoder_engine
+        decoder = engine.text_decoder if engine is not None else None
         raw = decoder.bytes_of(token_id) if decoder is not None else None
         if raw is None:
             return TokenInfo(

@@ -27,7 +27,7 @@ from llmasos.server.serving.upstream import UpstreamModel
 from llmasos.units import format_bytes
 
 if TYPE_CHECKING:
-    from llmasos.engine.engine import EngineStats
+    from llmasos.engine.service import ServiceStats
     from llmasos.library.store import Library
     from llmasos.modeling.model import Model
     from llmasos.modeling.results import Classification, Embedding
@@ -370,7 +370,7 @@ class ModelService:
             await asyncio.to_thread(lambda: pool.load(digest, self.library.view(self.library.version(digest))))
         return digest
 
-    def _engine_stats(self) -> Iterator[tuple[str, EngineStats]]:
+    def _engine_stats(self) -> Iterator[tuple[str, ServiceStats]]:
         for loaded in list(self._loaded.values()):
             engine = loaded.local.engine
             if engine is not None:
@@ -379,7 +379,7 @@ class ModelService:
 
 def _bytes_of(local: LocalModel, expected: int) -> int:
     """What a loaded model takes: its weights, and its cache as far as it may fill."""
-    engine = local.engine
+    engine = local.decoder_engine
     if engine is None:
         return expected
     stats = engine.stats()
