@@ -281,7 +281,7 @@ class ModelService:
     async def _load(self, target: Target, pinned: bool) -> Loaded:
         async with self._one_at_a_time:
             weights = self._expected_bytes(target)
-            await self._make_room(target.name, weights)
+            await self._make_room(target.name, weights + (self.configuration.cache_bytes or weights // 4))
             free = self.memory_budget - sum(item.bytes for item in self._loaded.values()) - weights
             started = time.monotonic()
             logger.info("loading %s", target.name)
