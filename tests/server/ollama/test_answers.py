@@ -7,19 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from llmasos.errors import DeadlineExceeded, TooManyRequests
 from llmasos.server.ollama.answers import CallCollector
-from llmasos.server.ollama.routes import BODIES
 from llmasos.server.serving.job import Piece, TokenInfo, ToolCallPiece
-
-
-@pytest.fixture
-def malformed(desk: Callable[..., Any]) -> Any:
-    return desk()
-
 
 HELLO = [{"role": "user", "content": "Hello"}]
 SECOND = 10**9
@@ -155,25 +146,3 @@ def test_a_lenient_server_warns_in_a_header(desk: Callable[..., Any]) -> None:
     answer = desk(lenient=True).post("/api/chat", messages=HELLO, options={"num_gpu": 1}, stream=False)
     assert answer.status_code == 200
     assert answer.headers["x-llmasos-warning"] == "ignored: options.num_gpu"
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-BODIES_WITHOUT_MANAGEMENT = ["POST /api/chat", "POST /api/generate", "POST /api/embed", "POST /api/embeddings",
-                             "POST /api/show"]  # fmt: skip
-
-
-@given(st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_comes_is_answered_in_the_shape_of_this_api(malformed: Any, data: st.DataObject) -> None:
-    route = data.draw(st.sampled_from(BODIES_WITHOUT_MANAGEMENT))
-    names = [field.alias or name for name, field in BODIES[route].model_fields.items() if name not in ("model", "name")]
-    body = data.draw(st.dictionaries(st.sampled_from(names), JSON, max_size=4)) | {"model": "nothing-of-this-name"}
-    malformed.service.script(Piece(0, "words"))
-    answer = malformed.client.post(route.partition(" ")[2], json=body)
-    assert answer.status_code in (200, 400, 404), answer.text
-    if answer.status_code != 200:
-        assert set(answer.json()) == {"error"}
