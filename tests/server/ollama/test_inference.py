@@ -188,3 +188,10 @@ def test_doors(stocked: Running) -> None:
         assert level.count(".") == 2 and own.startswith("llmasos.")
         missing: httpx.Response = client.get("/api/nothing")
         assert (missing.status_code, set(missing.json())) == (404, {"error"})
+
+
+def test_a_model_that_the_server_was_started_with_stays(tiny: Running) -> None:
+    assert post(tiny, "/api/chat", model="llama", messages=HELLO, options=GREEDY, keep_alive=0)["done"]
+    status, message = refused(tiny, "/api/generate", model="llama", keep_alive=0)
+    assert status == 409 and "started to serve" in message
+    assert [item.name for item in tiny.service.loaded()] == ["llama"]
