@@ -221,6 +221,7 @@ def test_push_and_pull(stocked: Running, registry: RegistryStandIn) -> None:
     assert lines[0] == {"status": f"looking for {place}"}
     assert "models/travels:v1" in names(stocked)
     assert show(stocked, "models/travels:v1")["system"] == "Be brief."
+    assert chat(stocked, place)["eval_count"] == 4, "what was pulled answers to the name that it was pulled by"
     assert delete(stocked, "models/travels:v1").status_code == 200
 
 
