@@ -20,7 +20,7 @@ from llmasos.i18n import t
 from llmasos.server import health
 from llmasos.server.keys import KeyStore
 from llmasos.server.ollama import routes as ollama
-from llmasos.server.openai import chat, completions, embeddings, models
+from llmasos.server.openai import routes as openai
 from llmasos.server.serving.service import ModelService
 from llmasos.server.web.access import AccessMiddleware, record_of
 from llmasos.server.web.body import WARNING_HEADER
@@ -52,7 +52,7 @@ def create_application(service: ModelService) -> FastAPI:
     )  # fmt: skip
     application.state.service = service
     application.state.gate = Gate(configuration, KeyStore(service.library.catalogue.database))
-    for router in (chat.router, completions.router, embeddings.router, models.router):
+    for router in openai.ROUTERS:
         application.include_router(router, dependencies=[Depends(requires("inference"))])
     ollama.include(application)
     application.include_router(health.router)
