@@ -155,6 +155,7 @@ def test_another_template_makes_another_model(stocked: Running) -> None:
         ({"files": {"a.gguf": "sha256:" + "0" * 64}}, 404, "was not sent"),
         ({"files": {"../a": "sha256:" + "0" * 64}}, 422, "../a"),
         ({"adapters": {"a": "sha256:" + "0" * 64}}, 400, "needs its base"),
+        ({"from": "tiny", "adapters": {"a": "sha256:" + "0" * 64}, "template": "x"}, 400, "template of its base"),
         ({"from": "tiny", "name": "x@y"}, 400, "x@y"),
     ],
 )
