@@ -30,6 +30,8 @@ OLLAMA = {
     "/api/copy": {"source": "none", "destination": "other"},
     "/api/delete": {"model": "none"},
     "/api/create": {"model": "new", "from": "none"},
+    "/api/pull": {"model": "nothing-of-this-name"},
+    "/api/push": {"model": "nothing-of-this-name"},
 }
 BODIES = {**OPENAI, **OLLAMA}
 FIELDS = [

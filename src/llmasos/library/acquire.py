@@ -117,11 +117,23 @@ def ensure(
                     raise
                 if library.has(entry.name):
                     return library.resolve(entry.name)
-        elif not isinstance(source, PathSource):
-            wanted = Reference.parse(name) if name else derive_name(source)
-            if library.has(wanted) and any(_same_place(source, found) for found in _sources(library, wanted)):
-                return library.resolve(wanted)
+        elif (here := pulled(source, library, name=name)) is not None:
+            return library.resolve(here)
     return pull(reference, library=library, name=name, accept_license=accept_license, force=force)
+
+
+def pulled(source: Source, library: Library, *, name: str | None = None) -> Reference | None:
+    """The name under which the library has what was pulled from a place; ``None`` if it has nothing from there.
+
+    Args:
+        name: the name that it was given; default: the one made from the source.
+    """
+    if isinstance(source, PathSource):
+        return None
+    wanted = Reference.parse(name) if name else derive_name(source)
+    if library.has(wanted) and any(_same_place(source, found) for found in _sources(library, wanted)):
+        return wanted
+    return None
 
 
 def import_path(

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import peft
 import pytest
+import torch
+import transformers
 from standin_registry import RegistryStandIn
 
 from server.running import Running
@@ -113,6 +116,8 @@ def test_a_created_model_brings_its_presets_to_every_api(stocked: Running) -> No
         assert openai["usage"]["prompt_tokens"] == answer["prompt_eval_count"]
         assert openai["usage"]["completion_tokens"] == 3
         assert openai["choices"][0]["message"]["content"] == answer["message"]["content"]
+        counted = client.post("/tokenize", json={"model": "pirate", "messages": ASK}).json()
+        assert counted["count"] == answer["prompt_eval_count"]
         running = {item["digest"] for item in client.get("/api/ps").json()["models"]}
     assert len(running) == 1, "the base and what is made of it share their weights"
     found = show(stocked, "pirate")
@@ -150,6 +155,7 @@ def test_another_template_makes_another_model(stocked: Running) -> None:
         ({"files": {"a.gguf": "sha256:" + "0" * 64}}, 404, "was not sent"),
         ({"files": {"../a": "sha256:" + "0" * 64}}, 422, "../a"),
         ({"adapters": {"a": "sha256:" + "0" * 64}}, 400, "needs its base"),
+        ({"from": "tiny", "adapters": {"a": "sha256:" + "0" * 64}, "template": "x"}, 400, "template of its base"),
         ({"from": "tiny", "name": "x@y"}, 400, "x@y"),
     ],
 )
@@ -216,6 +222,7 @@ def test_push_and_pull(stocked: Running, registry: RegistryStandIn) -> None:
     assert lines[0] == {"status": f"looking for {place}"}
     assert "models/travels:v1" in names(stocked)
     assert show(stocked, "models/travels:v1")["system"] == "Be brief."
+    assert chat(stocked, place)["eval_count"] == 4, "what was pulled answers to the name that it was pulled by"
     assert delete(stocked, "models/travels:v1").status_code == 200
 
 
@@ -294,3 +301,26 @@ def test_requests_at_the_same_time_do_not_disturb_each_other(stocked: Running) -
     assert sorted(map(sorted, found)) == [[f"You are number {number}."] for number in range(4)]
     for number in range(4):
         assert delete(stocked, f"many:{number}").status_code == 200
+
+
+def test_an_adapter_is_put_on_its_base(stocked: Running, tmp_path: Path) -> None:
+    base = stocked.service.library.view(stocked.service.library.resolve("tiny"))
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+    torch.manual_seed(3)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn_like(parameter)
+    adapted.save_pretrained(tmp_path / "red")
+    files = {path.name: send(stocked, path) for path in (tmp_path / "red").iterdir() if path.name != "README.md"}
+    done(stocked, "/api/create", model="red", **{"from": "tiny"}, adapters=files, system="Be red.")
+    red, plain = (chat(stocked, name, options={"temperature": 0, "num_predict": 12}) for name in ("red", "tiny"))
+    assert red["message"]["content"] != plain["message"]["content"]
+    assert red["prompt_eval_count"] > plain["prompt_eval_count"], "the adapter brings its system prompt"
+    with stocked.client() as client:
+        running = [item["name"] for item in client.get("/api/ps").json()["models"]]
+    assert "tiny:latest" in running and "red:latest" not in running, "one copy of the base serves both"
+    assert show(stocked, "red")["details"]["parent_model"] == stocked.service.library.digest_of("tiny")
+    refusal = delete(stocked, "tiny")
+    assert refusal.status_code == 409 and "base of red" in refusal.json()["error"]
+    assert delete(stocked, "red").status_code == 200

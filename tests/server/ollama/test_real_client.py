@@ -20,7 +20,7 @@ ollama = pytest.importorskip("ollama")
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 MODEL = "smollm2:135m-instruct"
-ASK = [{"role": "user", "content": "What is the capital of France?"}]
+ASK = [{"role": "user", "content": "What is 2+2?"}]
 GREEDY = {"temperature": 0, "num_predict": 16}
 
 
@@ -61,18 +61,19 @@ def test_list_show_and_ps(client: Any) -> None:
 
 
 def test_generate(client: Any) -> None:
-    answer = client.generate(MODEL, "What is the capital of France?", options=GREEDY)
-    assert "Paris" in answer.response and answer.done_reason == "stop"
+    answer = client.generate(MODEL, "What is 2+2?", options=GREEDY)
+    assert "4" in answer.response and answer.done_reason == "stop"
     assert answer.total_duration >= answer.eval_duration > 0 and answer.prompt_eval_duration > 0
     assert answer.eval_count + answer.prompt_eval_count == len(answer.context)
-    again = client.generate(MODEL, "And of Italy?", context=answer.context, options=GREEDY)
-    assert "Rome" in again.response
+    again = client.generate(MODEL, "And 3+3?", context=answer.context, options=GREEDY)
+    assert "6" in again.response
+    assert again.context[: len(answer.context)] == answer.context
 
 
 def test_chat_and_stream(client: Any) -> None:
     answer = client.chat(MODEL, ASK, options=GREEDY, logprobs=True, top_logprobs=2)
-    assert "Paris" in answer.message.content
-    assert len(answer.logprobs) == answer.eval_count - 1, "the end of the turn is a token without text"
+    assert "4" in answer.message.content
+    assert answer.eval_count - len(answer.logprobs) in (0, 1), "the end of the turn is a token without text"
     parts = list(client.chat(MODEL, ASK, options=GREEDY, stream=True))
     assert "".join(part.message.content for part in parts) == answer.message.content
     assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
@@ -173,7 +174,7 @@ def test_create_copy_and_delete(client: Any) -> None:
     )  # fmt: skip
     assert steps[-1].status == "success"
     answer = client.chat("pirate", [{"role": "user", "content": "Who are you?"}])
-    plain = client.chat(MODEL, [{"role": "user", "content": "Who are you?"}], options={"temperature": 0})
+    plain = client.chat(MODEL, [{"role": "user", "content": "Who are you?"}], options=GREEDY)
     assert answer.message.content != plain.message.content
     assert answer.eval_count <= 12
     assert len(client.ps().models) == 1, "both run on the same weights"

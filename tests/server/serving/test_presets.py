@@ -55,12 +55,29 @@ def test_a_text_is_left_as_it_is() -> None:
     assert (job.messages, job.prompt, job.options["temperature"]) == (None, "Once", 0.5)
 
 
+def test_what_goes_before_needs_a_template() -> None:
+    """A prompt beside messages is for models without a template, which have no place for a system prompt."""
+    both = Job("m", messages=[{"role": "user", "content": "Q"}], prompt="Q")
+    assert PRESETS.applied(both).prompt is None
+    assert Presets(context_limit=5).applied(both).prompt == "Q"
+
+
 def test_presets_are_read_from_the_version(library: Library) -> None:
     assert read_presets(library, publish(library, "plain")) is None
     assert read_presets(library, publish(library, "mine", presets=PRESETS.to_bytes())) == PRESETS
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"unknown": 1}', b'{"context_limit": 0}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b'{"unknown": 1}',
+        b'{"context_limit": 0}',
+        b'{"options": {"n": 3}}',
+        b'{"messages": [{"content": "x"}]}',
+    ],
+)
 def test_damaged_presets_are_no_presets(library: Library, content: bytes) -> None:
     with pytest.raises(IntegrityError, match=r"presets\.json"):
         read_presets(library, publish(library, "mine", presets=content))

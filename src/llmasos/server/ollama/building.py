@@ -16,7 +16,7 @@ from llmasos.i18n import t
 from llmasos.library.artifact_path import check_path, check_paths
 from llmasos.library.card import CARD_PATH
 from llmasos.library.kind import Kind
-from llmasos.library.licenses import find_license
+from llmasos.library.licenses import find_license, require_acceptance
 from llmasos.library.metadata import Lineage, LineageInput, Metadata
 from llmasos.modeling.chat_template import ChatTemplate
 from llmasos.server.ollama.transfers import fetch, refuse_paths
@@ -78,6 +78,11 @@ def build(library: Library, plan: Plan) -> Version:
             t("a model is made from another or from files"), hint=t("Give from, or files that were sent to /api/blobs.")
         )
     if plan.template is not None:
+        if plan.adapters or (base is not None and base.metadata.kind is Kind.ADAPTER):
+            raise Unsupported(
+                t("an adapter speaks in the template of its base"),
+                hint=t("Leave the template out, or create a base with it first."),
+            )
         _check_template(plan.template)
     with library.draft() as draft:
         if plan.files:
@@ -149,6 +154,7 @@ def _receive(library: Library, draft: Draft, files: Mapping[str, str], *, withou
     only = [folder / name for name in files]
     destination = draft.directory / "prepared"
     prepared = prepare(only[0] if len(only) == 1 else folder, destination)
+    require_acceptance(prepared.metadata.license, ", ".join(files), library.home, url=prepared.metadata.license_url)
     for skipped in prepared.skipped:
         progress.current().log(t("{path} was left out: {reason}", path=skipped.path, reason=skipped.reason))
     for path in prepared.files:

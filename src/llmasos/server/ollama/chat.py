@@ -22,6 +22,7 @@ from llmasos.server.ollama.fields import (
     seconds_of,
     tools_of,
 )
+from llmasos.server.ollama.manage import refuse_pinned
 from llmasos.server.serving.job import Job
 from llmasos.server.web.body import InvalidField, Received
 from llmasos.server.web.context import Context, RequestContext
@@ -135,6 +136,10 @@ async def load_or_unload(
     fields = received.fields
     context.note(model=fields.model, stream=fields.streams)
     if keep_alive == 0:
+        key = context.service.names.find(fields.model).key
+        for loaded in context.service.loaded():
+            if loaded.key == key:
+                refuse_pinned(loaded, fields.model)
         await context.service.unload(fields.model)
     else:
         await context.while_connected(context.service.load(fields.model, keep_alive))

@@ -11,7 +11,7 @@ from pydantic import Field
 from llmasos.errors import InUse
 from llmasos.i18n import t
 from llmasos.server.ollama.fields import NamedModel
-from llmasos.server.serving.service import ModelService
+from llmasos.server.serving.service import Loaded, ModelService
 from llmasos.server.web.body import Fields
 from llmasos.server.web.context import RequestContext
 from llmasos.server.web.documentation import documented
@@ -67,11 +67,16 @@ async def _let_go(service: ModelService, name: str) -> None:
     loaded = next((item for item in service.loaded() if item.key == digest), None)
     if loaded is None:
         return
+    refuse_pinned(loaded, name)
+    if loaded.users:
+        raise InUse(t("{name} is answering requests", name=name), hint=t("Try again when they are finished."))
+    await service.unload(name)
+
+
+def refuse_pinned(loaded: Loaded, name: str) -> None:
+    """Raise InUse for a model that the server was told to keep in memory."""
     if loaded.pinned:
         raise InUse(
             t("{name} is one of the models that this server was started to serve", name=name),
             hint=t("Start the server without it first."),
         )
-    if loaded.users:
-        raise InUse(t("{name} is answering requests", name=name), hint=t("Try again when they are finished."))
-    await service.unload(name)

@@ -11,7 +11,9 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import Field
 
 from llmasos import __version__
+from llmasos.library.reference import DEFAULT_TAG
 from llmasos.library.safetensors_header import read_header
+from llmasos.library.version import VersionRow
 from llmasos.server.ollama.description import Description, describe, details_of
 from llmasos.server.ollama.fields import NamedModel
 from llmasos.server.serving.names import Listed
@@ -79,9 +81,10 @@ def _running(item: Loaded, context: RequestContext, now: datetime) -> dict[str, 
     model = item.local.model
     row = next(iter(context.service.library.catalogue.rows(digest=item.key)), None)
     rest = item.expires_in
+    name = _current_name(item, row)
     return {
-        "name": item.name,
-        "model": item.name,
+        "name": name,
+        "model": name,
         "size": item.bytes,
         "digest": _hexadecimal(item.key if row is not None else None),
         "details": details_of(row),
@@ -89,6 +92,14 @@ def _running(item: Loaded, context: RequestContext, now: datetime) -> dict[str, 
         "size_vram": 0 if model.device == "cpu" else item.bytes,
         "context_length": model.context_length,
     }
+
+
+def _current_name(item: Loaded, row: VersionRow | None) -> str:
+    """The name under which a model was loaded, as long as it has it: names move, and weights are shared."""
+    if row is None or not row.names:
+        return item.name
+    full = item.name if ":" in item.name else f"{item.name}:{DEFAULT_TAG}"
+    return full if full in row.names else row.names[0]
 
 
 @router.post("/api/show", **documented(ShowRequest, "Everything about a model."))

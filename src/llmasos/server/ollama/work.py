@@ -4,7 +4,6 @@ and stopped when nobody waits for it any more."""
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -49,7 +48,7 @@ class Work:
 
     async def _do(self) -> None:
         try:
-            await asyncio.to_thread(contextvars.copy_context().run, self._reported)
+            await asyncio.to_thread(self._reported)
         except LLMasOSError as error:
             self.error = error
         except StoppedError:

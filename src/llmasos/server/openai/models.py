@@ -83,6 +83,9 @@ async def tokenize(context: RequestContext) -> Response:
     if (fields.prompt is None) == (fields.messages is None):
         raise InvalidField(t("give either prompt or messages"), param="prompt")
     messages = messages_of(fields.messages) if fields.messages is not None else None
+    presets = context.service.names.find(fields.model).presets
+    if presets is not None and messages is not None:
+        messages = presets.conversation(messages)
 
     def work(model: Any) -> dict[str, Any]:
         if messages is not None:

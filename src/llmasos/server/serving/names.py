@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from llmasos.errors import InvalidReference, NotFound, Unsupported, did_you_mean
 from llmasos.i18n import t
+from llmasos.library.acquire import pulled
+from llmasos.library.sources.reference import parse_source
 from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
 from llmasos.server.serving.presets import Presets, read_presets, weights_of
 
@@ -117,7 +119,11 @@ class Names:
 
     def _row(self, name: str) -> VersionRow | None:
         try:
-            digest = self._library.digest_of(name)
+            source = parse_source(name)
+            reference = name if source is None else pulled(source, self._library)
+            if reference is None:
+                return None
+            digest = self._library.digest_of(reference)
         except (NotFound, InvalidReference):
             return None
         return next(iter(self._library.catalogue.rows(digest=digest)), None)

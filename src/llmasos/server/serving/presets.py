@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from llmasos.errors import IntegrityError, NotFound
 from llmasos.i18n import t
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from llmasos.library.store import Library
 
 PRESETS_PATH = "presets.json"
+OPTIONS = frozenset({
+    "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "seed", "stop", "max_tokens",
+})  # fmt: skip
 _LARGEST = 2**20
 
 
@@ -40,12 +44,30 @@ class Presets(BaseModel):
     )
     context_limit: int | None = Field(None, ge=1, description="Most tokens of prompt and output together.")
 
+    @field_validator("options")
+    @classmethod
+    def _are_presettable(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        unknown = sorted(set(options) - OPTIONS)
+        if unknown:
+            raise ValueError(t("options that cannot be preset: {names}", names=", ".join(unknown)))
+        return options
+
+    @field_validator("messages")
+    @classmethod
+    def _are_messages(cls, messages: list[dict[str, JsonValue]]) -> list[dict[str, JsonValue]]:
+        if not all(isinstance(item.get("role"), str) and isinstance(item.get("content"), str) for item in messages):
+            raise ValueError(t("a message needs a role and a content"))
+        return messages
+
     def applied(self, job: Job) -> Job:
         """The job with everything that it does not say itself."""
         given = {name: value for name, value in job.options.items() if value is not None}
+        talks = self.system is not None or bool(self.messages)
         return replace(
             job,
             messages=None if job.messages is None else self.conversation(list(job.messages)),
+            # Without a template there is no place for what goes before; that is an error, not a prompt alone.
+            prompt=None if talks and job.messages is not None else job.prompt,
             options={**self.options, **given},
             context_limit=job.context_limit or self.context_limit,
         )
