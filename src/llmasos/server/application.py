@@ -18,8 +18,11 @@ from llmasos import __version__
 from llmasos.errors import InvalidRequest, LLMasOSError
 from llmasos.i18n import t
 from llmasos.server import health
+from llmasos.server.anthropic import messages
 from llmasos.server.keys import KeyStore
 from llmasos.server.openai import chat, completions, embeddings, models
+from llmasos.server.openai.responses import routes as responses
+from llmasos.server.openai.responses.store import ResponseStore
 from llmasos.server.serving.service import ModelService
 from llmasos.server.web.access import AccessMiddleware, record_of
 from llmasos.server.web.body import WARNING_HEADER
@@ -43,6 +46,7 @@ def create_application(service: ModelService) -> FastAPI:
         try:
             yield
         finally:
+            await application.state.responses.close()
             await service.close()
 
     application = FastAPI(
@@ -50,8 +54,11 @@ def create_application(service: ModelService) -> FastAPI:
         description="One server for clients of OpenAI, Anthropic and Ollama.",
     )  # fmt: skip
     application.state.service = service
+    application.state.responses = ResponseStore(configuration.responses_kept, configuration.responses_bytes)
     application.state.gate = Gate(configuration, KeyStore(service.library.catalogue.database))
-    for router in (chat.router, completions.router, embeddings.router, models.router):
+    for router in (
+        chat.router, completions.router, embeddings.router, models.router, messages.router, responses.router,
+    ):  # fmt: skip
         application.include_router(router, dependencies=[Depends(requires("inference"))])
     application.include_router(health.router)
     _handle_errors(application)

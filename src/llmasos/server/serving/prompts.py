@@ -56,6 +56,8 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
         return PreparedPrompt([*job.context_ids, *ids], grammar=job.output_format)
     if template is None:
         raise missing_template(reference)
+    if not job.tools and job.tool_choice not in ("auto", "none"):
+        raise InvalidRequest(t("tool_choice needs tools, and the request has none"))
     tools = read_tools(job.tools) if job.tools and job.tool_choice != "none" else []
     if tools and job.output_format is not None:
         raise InvalidRequest(
@@ -71,8 +73,9 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
         )
     text = str(prompt)
     source = "\n".join(template.sources.values())
-    # Under a grammar there is no place for reasoning.
-    reasoning = job.split_reasoning and grammar is None and marks_reasoning(source)
+    # Under a grammar there is no place for reasoning, but in the text that may go before calls of tools.
+    free = grammar is None or (format is not None and job.tool_choice == "auto")
+    reasoning = job.split_reasoning and free and marks_reasoning(source)
     return PreparedPrompt(
         [*job.context_ids, *tokenizer.encode_prompt(prompt)],
         tool_format=format,
