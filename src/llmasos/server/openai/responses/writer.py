@@ -81,7 +81,9 @@ class ResponseWriter:
         status = error.http_status
         code = "rate_limit_exceeded" if status == 429 else "invalid_prompt" if status < 500 else "server_error"
         self.response["error"] = {"code": code, "message": message_of(error)}
-        events = [self._event("error", code=error.code, message=message_of(error), param=None)]
+        events: list[Event] = []
+        self._close("incomplete", events)
+        events.append(self._event("error", code=error.code, message=message_of(error), param=None))
         return events + self._stop("failed")
 
     def cancel(self) -> list[Event]:
