@@ -180,11 +180,49 @@ def models_page(language: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def ollama_page(language: str) -> str:
+    """Every field of Ollama's API: honoured, or refused and why."""
+    from llmasos.i18n import translate
+    from llmasos.server.ollama.routes import BODIES
+
+    chinese = language == "zh"
+    if chinese:
+        parts = [
+            "# Ollama 接口的字段",
+            NOTE,
+            "[Ollama 接口](server-ollama.md)的每个字段：● 生效；○ 被拒绝，并在错误中指出名称（使用 `llmasos serve --lenient` 时"
+            "忽略，并在响应头中列出）。表中没有的字段是未知字段，同样会被拒绝。",
+        ]
+        heads = ("字段", "", "说明")
+    else:
+        parts = [
+            "# Fields of Ollama's API",
+            NOTE,
+            "Every field of [Ollama's API](server-ollama.md): ● is honoured; ○ is refused with an error that names it "
+            "(`llmasos serve --lenient` ignores it and names it in a header). A field that is not listed is unknown, and "
+            "refused as well.",
+        ]
+        heads = ("Field", "", "Meaning")
+    for route, body in BODIES.items():
+        rows = [
+            (
+                f"`{field.alias or name}`",
+                "○" if str(field.description).startswith("Must be") else "●",
+                translate(field.description or ""),
+            )
+            for name, field in body.model_fields.items()
+        ]
+        rows += [(f"`{name}`", "○", translate(reason)) for name, reason in body.NOT_SUPPORTED.items()]
+        parts += [f"## {route}" if "/" in route else f"## `{route}`", table(heads, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: dict[str, Callable[[str], str]] = {
     "cli.md": commands_page,
     "settings.md": settings_page,
     "errors.md": errors_page,
     "models.md": models_page,
+    "server-ollama-fields.md": ollama_page,
 }
 
 

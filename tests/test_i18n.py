@@ -72,11 +72,16 @@ def data_texts() -> set[str]:
     from llmasos.cli.chat import options
     from llmasos.cli.commands import command_table
     from llmasos.modeling.options import Seq2SeqOptions
+    from llmasos.server.ollama.embed import EmbedOptions
+    from llmasos.server.ollama.routes import BODIES
     from llmasos.settings import Settings
 
     set_language("en")
     found = {str(field.description) for field in Settings.model_fields.values()}
     found |= {options.explanation(Seq2SeqOptions(), field.name) for field in fields(Seq2SeqOptions)}
+    for body in (*BODIES.values(), EmbedOptions):
+        found |= {field.description for field in body.model_fields.values() if field.description}
+        found.update(body.NOT_SUPPORTED.values())
     commands = [app.load_command(row.name, row.module) for row in command_table("en")]
     for command in commands:
         found.update(help_pages.paragraphs(command.help))

@@ -99,8 +99,8 @@ def test_greedy_outputs_do_not_depend_on_the_schedule(expected, folders, variant
         options["cache_bytes"] = blocks * runner.bytes_per_block
         runner.close()
     engine, _ = start(folders[0], *kind, **options)
-    # The second time every prompt is found in the cache. Who meets whom in a pass depends on when requests arrive and on
-    # which guesses pay, so that a small cache may happen to suffice: more rounds, until somebody had to step back.
+    # The second time every prompt is found in the cache. Who meets whom in a pass depends on when requests arrive and
+    # on which guesses pay, so that a small cache may happen to suffice: more rounds, until somebody had to step back.
     for round_number in range(20):
         results = engine.generate([Request(prompt, GREEDY) for prompt in prompts()])
         assert [result.token_ids for result in results] == outputs

@@ -98,9 +98,7 @@ def serve(
             )
 
     with out.progress():
-        started = run(service, listening, announce)
-    if not started:
-        raise typer.Exit(1)
+        run(service, listening, announce)
 
 
 def _pairs(option: str, values: list[str] | None) -> dict[str, str]:

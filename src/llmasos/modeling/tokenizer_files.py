@@ -84,13 +84,13 @@ def load_chat_template(folder: ModelFolder, tokenizer: Tokenizer) -> ChatTemplat
         Unsupported: the template is not valid.
         IntegrityError: a file is damaged.
     """
-    sources = _template_sources(folder)
+    sources = template_sources(folder)
     if not sources:
         return None
     return ChatTemplate(sources, special_tokens=tokenizer.special.texts, added_tokens=tokenizer.added_tokens)
 
 
-def _template_sources(folder: ModelFolder) -> Mapping[str, str]:
+def template_sources(folder: ModelFolder) -> Mapping[str, str]:
     """Templates by name: from their own files, else from the tokenizer's configuration."""
     sources: dict[str, str] = {}
     value = folder.tokenizer_config.get("chat_template")

@@ -20,6 +20,7 @@ from llmasos.i18n import t
 from llmasos.server import health
 from llmasos.server.anthropic import messages
 from llmasos.server.keys import KeyStore
+from llmasos.server.ollama import routes as ollama
 from llmasos.server.openai import chat, completions, embeddings, models
 from llmasos.server.openai.responses import routes as responses
 from llmasos.server.openai.responses.store import ResponseStore
@@ -60,6 +61,7 @@ def create_application(service: ModelService) -> FastAPI:
         chat.router, completions.router, embeddings.router, models.router, messages.router, responses.router,
     ):  # fmt: skip
         application.include_router(router, dependencies=[Depends(requires("inference"))])
+    ollama.include(application)
     application.include_router(health.router)
     _handle_errors(application)
     application.openapi = lambda: _document(application)  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable
@@ -62,31 +63,39 @@ def open_socket(configuration: ServerConfiguration) -> socket.socket:
 _IN_USE = frozenset({48, 98, 10048})  # EADDRINUSE on macOS, Linux, Windows
 
 
-def serve(service: ModelService, listening: socket.socket, announce: Callable[[str], None]) -> bool:
-    """Run until a signal; whether it started.
+def serve(service: ModelService, listening: socket.socket, announce: Callable[[str], None]) -> None:
+    """Load the configured models and run until a signal.
 
     Args:
         service: the models.
         listening: from :func:`open_socket`.
         announce: called with the address once requests are answered.
+
+    Raises:
+        LLMasOSError: a configured model cannot be had.
     """
     configuration = service.configuration
     application = create_application(service)
     host, port = listening.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     drain = configuration.drain_seconds
-    server = _Server(
-        uvicorn.Config(
-            application,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=None if drain is None else int(drain),
-            server_header=False,
-            lifespan="on",
-            h11_max_incomplete_event_size=64 * 1024,
-        ),
-        service,
-        lambda: announce(address),
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=None if drain is None else int(drain),
+        server_header=False,
+        lifespan="off",  # the service is started here, so that its errors are told like those of every command
+        h11_max_incomplete_event_size=64 * 1024,
     )
-    server.run(sockets=[listening])
-    return server.started
+    server = _Server(config, service, lambda: announce(address))
+
+    async def run() -> None:
+        try:
+            await service.start()
+            await server.serve(sockets=[listening])
+        finally:
+            await service.close()
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(run())

@@ -59,6 +59,8 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
     if not job.tools and job.tool_choice not in ("auto", "none"):
         raise InvalidRequest(t("tool_choice needs tools, and the request has none"))
     tools = read_tools(job.tools) if job.tools and job.tool_choice != "none" else []
+    if not tools and job.tool_choice not in ("auto", "none"):
+        raise InvalidRequest(t("tool_choice needs tools, and the request has none"))
     if tools and job.output_format is not None:
         raise InvalidRequest(
             t("a request has either tools or an output format, and this one has both"),

@@ -26,6 +26,7 @@ class ReasoningReader:
 
     def __init__(self, *, begun: bool) -> None:
         self._state = "thinking" if begun else "start"
+        self._thought = False  # whether some reasoning is out: white space before it belongs to the marker
         self._held = ""
 
     def push(self, text: str) -> tuple[str, str]:
@@ -42,16 +43,19 @@ class ReasoningReader:
                 words, self._held = self._held, ""
                 return "", words
             self._state = "thinking"
-            self._held = begun[len(OPENING) :].removeprefix("\n")
+            self._held = begun[len(OPENING) :]
         return self._think()
 
     def _think(self) -> tuple[str, str]:
+        if not self._thought:
+            self._held = self._held.lstrip(_SPACE)
         position = self._held.find(CLOSING)
         if position < 0:
             certain = len(self._held) - _overlap(self._held, CLOSING)
             # White space before the marker belongs to it.
             certain = len(self._held[:certain].rstrip(_SPACE))
             reasoning, self._held = self._held[:certain], self._held[certain:]
+            self._thought = self._thought or bool(reasoning)
             return reasoning, ""
         reasoning = self._held[:position].rstrip(_SPACE)
         rest = self._held[position + len(CLOSING) :]

@@ -153,7 +153,6 @@ class ModelService:
         deadline = self._deadline(job.deadline_seconds)
         timer = GenerationTimer(self.metrics, job.model, started)
         if target.upstream is not None:
-            _refuse_local_only(job)
             upstream = await self._upstream(target).generate(job, deadline)
             return ServedGeneration(upstream, self, None, timer, account, job.model)
         loaded, seconds = await self._use(target)
@@ -282,7 +281,7 @@ class ModelService:
     async def _load(self, target: Target, pinned: bool) -> Loaded:
         async with self._one_at_a_time:
             weights = self._expected_bytes(target)
-            await self._make_room(target.name, weights)
+            await self._make_room(target.name, weights + (self.configuration.cache_bytes or weights // 4))
             free = self.memory_budget - sum(item.bytes for item in self._loaded.values()) - weights
             started = time.monotonic()
             logger.info("loading %s", target.name)
@@ -376,22 +375,6 @@ class ModelService:
             engine = loaded.local.engine
             if engine is not None:
                 yield loaded.name, engine.stats()
-
-
-def _refuse_local_only(job: Job) -> None:
-    """Refuse what takes the model's own tokens or template.
-
-    Raises:
-        Unsupported: the job asks for it.
-    """
-    given = {"context": job.context_ids, "num_ctx": job.context_limit, "think": job.thinking is not None}
-    names = [name for name, value in given.items() if value]
-    if names:
-        raise Unsupported(
-            t("{model} is computed by another server, which cannot be asked for {names}", model=job.model,
-              names=", ".join(names)),
-            hint=t("Name a model of this machine."),
-        )  # fmt: skip
 
 
 def _bytes_of(local: LocalModel, expected: int) -> int:

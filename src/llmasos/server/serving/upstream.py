@@ -267,8 +267,8 @@ class UpstreamGeneration:
                     ready += pieces
                 if ready:
                     return ready
-        last = self._pending or [Piece(0, finish_reason="stop")]
-        if not any(piece.finish_reason for piece in last):
+        last = self._pending
+        if not last:
             raise self._model.broken(t("the stream ended before the answer did"))
         usage = self._usage or Usage(0, self._outputs)  # some servers do not count; pieces come close to tokens
         total = time.monotonic() - self._started

@@ -24,6 +24,10 @@ def completion_body(job: Job, model: str) -> tuple[str, dict[str, Any]]:
     """
     if job.truncate is not None:
         raise Unsupported(t("{field} is not possible for a model of another server", field="truncate"))
+    if job.context_ids:
+        raise Unsupported(t("{field} is not possible for a model of another server", field="context"))
+    if job.context_limit is not None:
+        raise Unsupported(t("{field} is not possible for a model of another server", field="num_ctx"))
     if job.continue_last:
         raise Unsupported(t("{field} is not possible for a model of another server", field="continue_final_message"))
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
@@ -41,8 +45,13 @@ def completion_body(job: Job, model: str) -> tuple[str, dict[str, Any]]:
                 "tools": list(job.tools), "tool_choice": job.tool_choice,
                 "parallel_tool_calls": job.parallel_tool_calls,
             }  # fmt: skip
-        if job.template_variables:
-            body["chat_template_kwargs"] = dict(job.template_variables)
+        variables = dict(job.template_variables)
+        if isinstance(job.thinking, bool):
+            variables.setdefault("enable_thinking", job.thinking)
+        elif job.thinking is not None:
+            body["reasoning_effort"] = job.thinking
+        if variables:
+            body["chat_template_kwargs"] = variables
     else:
         body["prompt"] = job.prompt if isinstance(job.prompt, str) else list(job.prompt or ())
         if logprobs is not None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
 from llmasos.errors import InvalidRequest, RequestTooLarge, did_you_mean
-from llmasos.i18n import t
+from llmasos.i18n import t, translate
 from llmasos.units import format_bytes
 
 WARNING_HEADER = "x-llmasos-warning"
@@ -134,7 +134,7 @@ def check_body(document: dict[str, Any], fields: type[_Body], *, lenient: bool) 
             document = {key: value for key, value in document.items() if key != name}
             continue
         param = param or name
-        lines.append(t("{name} is not supported: {reason}", name=name, reason=fields.NOT_SUPPORTED[name]))
+        lines.append(t("{name} is not supported: {reason}", name=name, reason=translate(fields.NOT_SUPPORTED[name])))
         document = {key: value for key, value in document.items() if key != name}
     while True:
         try:
@@ -166,7 +166,7 @@ def _line(problem: Mapping[str, Any], fields: type[Fields]) -> str:
         owner = _owner(place, fields)
         reason = owner.NOT_SUPPORTED.get(str(place[-1])) if owner is not None else None
         if reason is not None:
-            return t("{name} is not supported: {reason}", name=where, reason=reason)
+            return t("{name} is not supported: {reason}", name=where, reason=translate(reason))
         allowed = list(owner.model_fields) if owner is not None else []
         hint = did_you_mean(str(place[-1]), allowed)
         return t("{where}: unknown field", where=where) + (f" ({hint})" if hint else "")

@@ -9,12 +9,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from llmasos.errors import LLMasOSError, TooManyRequests
+from llmasos.errors import ContextLengthExceeded, LLMasOSError, TooManyRequests
 from llmasos.i18n import t
 
 ErrorBody = Callable[[LLMasOSError, int, str], dict[str, Any]]
 """From an error, the status and the request's id to the body of the answer."""
 
+_TOO_LONG = "This model's maximum context length is exceeded"
+"""LiteLLM and others look for these very words, in whatever language the rest is."""
 _OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -42,9 +44,12 @@ def message_of(error: LLMasOSError) -> str:
 def openai_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, Any]:
     """OpenAI's form."""
     kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    message = message_of(error)
+    if isinstance(error, ContextLengthExceeded):
+        message = f"{_TOO_LONG}: {message}"
     return {
         "error": {
-            "message": message_of(error),
+            "message": message,
             "type": kind,
             "param": getattr(error, "param", None),
             "code": error.code,
