@@ -117,7 +117,8 @@ def test_models(client: anthropic.Anthropic, server: RealServer) -> None:
 
 @pytest.mark.parametrize(("fields", "kind", "words"), [
     ({"model": "none"}, anthropic.NotFoundError, "there is no model"),
-    ({"messages": [{"role": "user", "content": "word " * 9000}]}, anthropic.BadRequestError, "context length is 8192"),
+    ({"messages": [{"role": "user", "content": "word " * 9000}]}, anthropic.BadRequestError,
+     "prompt is too long: .*context length is 8192"),
     ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, anthropic.BadRequestError,
      "image"),
     ({"extra_body": {"nonsense": 1}}, anthropic.BadRequestError, "nonsense: unknown field"),
@@ -131,8 +132,6 @@ def test_errors(
         client.messages.create(**ask)
     error: Any = caught.value
     assert error.body["type"] == "error" and error.request_id == error.body["request_id"]
-    if "word" in str(fields):
-        assert error.body["error"]["code"] == "context_length_exceeded"
 
 
 def test_leaving_in_the_middle_frees_the_place(client: anthropic.Anthropic, server: RealServer) -> None:

@@ -161,7 +161,8 @@ def test_errors_have_anthropics_form(script: Scripted, error: Any, status: int, 
     assert answer.status_code == status
     body = answer.json()
     assert body["type"] == "error" and body["request_id"] == answer.headers["request-id"]
-    assert body["error"] == {"type": kind, "message": error.message, "code": error.code}
+    prefix = "prompt is too long: " if isinstance(error, ContextLengthExceeded) else ""  # what clients look for
+    assert body["error"] == {"type": kind, "message": prefix + error.message}
     assert (answer.headers.get("retry-after") == "3") == (status == 429)
 
 

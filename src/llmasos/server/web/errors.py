@@ -60,8 +60,10 @@ def openai_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, 
 def anthropic_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, Any]:
     """Anthropic's form."""
     kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    body = {"type": kind, "message": message_of(error), "code": error.code}  # the code is ours
-    return {"type": "error", "error": body, "request_id": request_id}
+    message = message_of(error)
+    if isinstance(error, ContextLengthExceeded):  # there is no code; clients look for these words
+        message = f"prompt is too long: {message}"
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
 
 
 def ollama_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, Any]:
