@@ -53,7 +53,9 @@ def drain(port: int, bodies: list[bytes]) -> list[bytes]:
     parts: dict[socket.socket, list[bytes]] = {}
     for body in bodies:
         connection = socket.create_connection(("127.0.0.1", port))
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        lines = ["POST /v1/completions HTTP/1.1", "Host: localhost", "Connection: close"]
+        lines.append(f"Content-Length: {len(body)}")
+        head = "\r\n".join(lines) + "\r\n\r\n"
         connection.sendall(head.encode() + body)
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ)

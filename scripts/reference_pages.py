@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 NOTE = "<!-- Written by scripts/reference_pages.py from the code; do not edit. -->"
@@ -180,40 +181,104 @@ def models_page(language: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def ollama_page(language: str) -> str:
-    """Every field of Ollama's API: honoured, or refused and why."""
+def field_rows(body: Any) -> list[tuple[str, str, str]]:
+    """The fields of a body: honoured, or refused and why."""
     from llmasos.i18n import translate
+
+    rows = [
+        (
+            f"`{field.alias or name}`",
+            "○" if str(field.description).startswith("Must be") else "●",
+            translate(field.description or ""),
+        )
+        for name, field in body.model_fields.items()
+    ]
+    return rows + [(f"`{name}`", "○", translate(reason)) for name, reason in body.NOT_SUPPORTED.items()]
+
+
+def fields_page(english: str, chinese: str, page: str, bodies: Callable[[], Mapping[str, Any]]) -> Callable[[str], str]:
+    """A page with every field of an API."""
+
+    def write(language: str) -> str:
+        if language == "zh":
+            parts = [
+                f"# {chinese}的字段",
+                NOTE,
+                f"[{chinese}]({page})的每个字段：● 生效；○ 被拒绝，并在错误中指出名称（使用 `llmasos serve --lenient` 时"
+                "忽略，并在响应头中列出）。表中没有的字段是未知字段，同样会被拒绝。",
+            ]
+            heads = ("字段", "", "说明")
+        else:
+            parts = [
+                f"# Fields of {english}",
+                NOTE,
+                f"Every field of [{english}]({page}): ● is honoured; ○ is refused with an error that names it "
+                "(`llmasos serve --lenient` ignores it and names it in a header). A field that is not listed is unknown, and "
+                "refused as well.",
+            ]
+            heads = ("Field", "", "Meaning")
+        for route, body in bodies().items():
+            parts += [
+                f"## {route}" if " " in route or "/" not in route else f"## `{route}`",
+                table(heads, field_rows(body)),
+            ]
+        return "\n\n".join(parts) + "\n"
+
+    return write
+
+
+def ollama_bodies() -> Mapping[str, Any]:
     from llmasos.server.ollama.routes import BODIES
 
+    return BODIES
+
+
+def openai_bodies() -> Mapping[str, Any]:
+    from llmasos.server.openai.routes import BODIES
+
+    return BODIES
+
+
+def responses_bodies() -> Mapping[str, Any]:
+    from llmasos.server.openai.responses.routes import BODIES
+
+    return BODIES
+
+
+def anthropic_bodies() -> Mapping[str, Any]:
+    from llmasos.server.anthropic.routes import BODIES
+
+    return BODIES
+
+
+def configuration_page(language: str) -> str:
+    """Every key of a server's configuration."""
+    from llmasos.i18n import translate
+    from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
+
     chinese = language == "zh"
-    if chinese:
-        parts = [
-            "# Ollama 接口的字段",
-            NOTE,
-            "[Ollama 接口](server-ollama.md)的每个字段：● 生效；○ 被拒绝，并在错误中指出名称（使用 `llmasos serve --lenient` 时"
-            "忽略，并在响应头中列出）。表中没有的字段是未知字段，同样会被拒绝。",
-        ]
-        heads = ("字段", "", "说明")
-    else:
-        parts = [
-            "# Fields of Ollama's API",
-            NOTE,
-            "Every field of [Ollama's API](server-ollama.md): ● is honoured; ○ is refused with an error that names it "
-            "(`llmasos serve --lenient` ignores it and names it in a header). A field that is not listed is unknown, and "
-            "refused as well.",
-        ]
-        heads = ("Field", "", "Meaning")
-    for route, body in BODIES.items():
+    parts = [
+        "# 服务器的配置" if chinese else "# Configuration of the server",
+        NOTE,
+        "`llmasos serve --config FILE` 的 YAML 文件（`kind: serve`）中的键。未知的键和不允许的值一次全部报告。"
+        if chinese
+        else "Keys of the YAML file (`kind: serve`) for `llmasos serve --config FILE`. Unknown keys and values that are not "
+        "allowed are reported all at once.",
+    ]
+    heads = ("键", "默认", "含义") if chinese else ("Key", "Default", "Meaning")
+    for title, model in (("", ServerConfiguration), ("upstreams", UpstreamConfiguration)):
         rows = [
             (
-                f"`{field.alias or name}`",
-                "○" if str(field.description).startswith("Must be") else "●",
-                translate(field.description or ""),
+                f"`{name}`",
+                ""
+                if field.is_required() or field.default in (None, ()) or field.default_factory
+                else f"`{field.default}`",
+                translate(str(field.description)),
             )
-            for name, field in body.model_fields.items()
+            for name, field in model.model_fields.items()
         ]
-        rows += [(f"`{name}`", "○", translate(reason)) for name, reason in body.NOT_SUPPORTED.items()]
-        parts += [f"## {route}" if "/" in route else f"## `{route}`", table(heads, rows)]
+        parts += [f"## `{title}`"] if title else []
+        parts.append(table(heads, rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -222,7 +287,15 @@ PAGES: dict[str, Callable[[str], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "models.md": models_page,
-    "server-ollama-fields.md": ollama_page,
+    "server-configuration.md": configuration_page,
+    "server-openai-fields.md": fields_page("OpenAI's API", "OpenAI 接口", "server-openai.md", openai_bodies),
+    "server-responses-fields.md": fields_page(
+        "OpenAI's Responses API", "OpenAI Responses 接口", "server-responses.md", responses_bodies
+    ),
+    "server-anthropic-fields.md": fields_page(
+        "Anthropic's API", "Anthropic 接口", "server-anthropic.md", anthropic_bodies
+    ),
+    "server-ollama-fields.md": fields_page("Ollama's API", "Ollama 接口", "server-ollama.md", ollama_bodies),
 }
 
 

@@ -21,6 +21,17 @@ OPENAI = {
     "/tokenize": {"model": "llama", "prompt": "a"},
     "/detokenize": {"model": "llama", "tokens": [1]},
 }
+OLLAMA = {
+    "/api/chat": {"model": "llama", "messages": [{"role": "user", "content": "a"}], "options": {"num_predict": 2}},
+    "/api/generate": {"model": "llama", "prompt": "a", "options": {"num_predict": 2}},
+    "/api/embed": {"model": "llama", "input": "a"},
+    "/api/embeddings": {"model": "llama", "prompt": "a"},
+    "/api/show": {"model": "llama"},
+    "/api/copy": {"source": "none", "destination": "other"},
+    "/api/delete": {"model": "none"},
+    "/api/create": {"model": "new", "from": "none"},
+}
+BODIES = {**OPENAI, **OLLAMA}
 FIELDS = [
     "model", "messages", "prompt", "input", "max_tokens", "stream", "tools", "tool_choice", "response_format", "n",
     "stop", "temperature", "top_p", "logprobs", "top_logprobs", "logit_bias", "seed", "format", "options", "system",
@@ -65,18 +76,19 @@ def client(tiny: Running) -> Iterator[httpx.Client]:
 
 
 def attack(client: httpx.Client, path: str, body: bytes) -> int:
-    answer = client.post(path, content=body, headers={"content-type": "application/json"})
+    method = "DELETE" if path == "/api/delete" else "POST"
+    answer = client.request(method, path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code < 500, (body, answer.text)
     if answer.status_code >= 400:
         check_form(path, answer.status_code, answer.json())
     return answer.status_code
 
 
-@pytest.mark.parametrize("path", OPENAI)
-@settings(max_examples=170, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("path", BODIES)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_malformed_bodies_are_refused_in_the_apis_form(client: httpx.Client, path: str, data: st.DataObject) -> None:
-    attack(client, path, data.draw(mutated(OPENAI[path])))
+    attack(client, path, data.draw(mutated(BODIES[path])))
 
 
 def test_nothing_is_left_behind(tiny: Running) -> None:

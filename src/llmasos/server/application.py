@@ -18,11 +18,10 @@ from llmasos import __version__
 from llmasos.errors import InvalidRequest, LLMasOSError
 from llmasos.i18n import t
 from llmasos.server import health
-from llmasos.server.anthropic import messages
+from llmasos.server.anthropic import routes as anthropic
 from llmasos.server.keys import KeyStore
 from llmasos.server.ollama import routes as ollama
-from llmasos.server.openai import chat, completions, embeddings, models
-from llmasos.server.openai.responses import routes as responses
+from llmasos.server.openai import routes as openai
 from llmasos.server.openai.responses.store import ResponseStore
 from llmasos.server.serving.service import ModelService
 from llmasos.server.web.access import AccessMiddleware, record_of
@@ -57,9 +56,7 @@ def create_application(service: ModelService) -> FastAPI:
     application.state.service = service
     application.state.responses = ResponseStore(configuration.responses_kept, configuration.responses_bytes)
     application.state.gate = Gate(configuration, KeyStore(service.library.catalogue.database))
-    for router in (
-        chat.router, completions.router, embeddings.router, models.router, messages.router, responses.router,
-    ):  # fmt: skip
+    for router in (*openai.ROUTERS, *anthropic.ROUTERS):
         application.include_router(router, dependencies=[Depends(requires("inference"))])
     ollama.include(application)
     application.include_router(health.router)

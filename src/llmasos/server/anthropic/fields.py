@@ -93,7 +93,7 @@ class MessageField(Fields):
 class CustomTool(Fields):
     """A tool that the client runs."""
 
-    type: Literal["custom"] | None = None
+    type: Literal["custom"] | None = Field(None, description="custom; all others are tools of a server.")
     name: str
     description: str | None = None
     input_schema: dict[str, JsonValue] = Field(description="JSON schema of the input.")
@@ -119,15 +119,17 @@ ToolField = Annotated[Annotated[CustomTool, Tag("<custom>")] | Unknown, Discrimi
 class ToolChoice(Fields):
     """Whether tools may or must be called."""
 
-    type: Literal["auto", "any", "tool", "none"]
+    type: Literal["auto", "any", "tool", "none"] = Field(description="auto, any, tool or none.")
     name: str | None = Field(None, description="Which, for the type tool.")
-    disable_parallel_tool_use: bool | None = None
+    disable_parallel_tool_use: bool | None = Field(None, description="true: at most one call.")
 
 
 class Thinking(Fields):
     """Whether the model thinks before it answers."""
 
-    type: Literal["enabled", "disabled", "adaptive"]
+    type: Literal["enabled", "disabled", "adaptive"] = Field(
+        description="enabled or disabled where the model can be told so; adaptive leaves it to the model."
+    )
     budget_tokens: int | None = Field(None, ge=1, description="What thinking should keep to; max_tokens is the limit.")
     display: Literal["omitted"] | None = Field(None, description="omitted leaves the text of the thinking out.")
 
@@ -142,7 +144,7 @@ class JsonFormat(Fields):
 class OutputConfig(Fields):
     """The form of the answer."""
 
-    format: JsonFormat | None = None
+    format: JsonFormat | None = Field(None, description="A JSON schema that the answer follows.")
 
     NOT_SUPPORTED: ClassVar[Mapping[str, str]] = {"effort": "use thinking"}
 
@@ -157,13 +159,18 @@ class CountRequest(Fields):
     """A conversation whose tokens are counted."""
 
     model: str = Field(description="Name of a model, an adapter, or BASE+ADAPTER.")
-    messages: list[MessageField] = Field(min_length=1)
-    system: System = ""
-    tools: list[ToolField] | None = None
-    tool_choice: ToolChoice | None = None
-    thinking: Thinking | None = None
-    output_config: OutputConfig | None = None
-    cache_control: CacheControl | None = None
+    messages: list[MessageField] = Field(
+        min_length=1,
+        description="Texts, or blocks: text, tool_use, tool_result, thinking.",
+    )
+    system: System = Field("", description="A text or text blocks.")
+    tools: list[ToolField] | None = Field(None, description="Tools that the client runs.")
+    tool_choice: ToolChoice | None = Field(None, description="Whether tools may or must be called.")
+    thinking: Thinking | None = Field(None, description="Whether the model thinks before it answers.")
+    output_config: OutputConfig | None = Field(None, description="The form of the answer.")
+    cache_control: CacheControl | None = Field(
+        None, description="Prefixes are shared with and without it, until their room is needed."
+    )
     chat_template_kwargs: dict[str, JsonValue] | None = Field(None, description="Variables of the chat template.")
 
     NOT_SUPPORTED: ClassVar[Mapping[str, str]] = {
@@ -179,12 +186,14 @@ class MessagesRequest(CountRequest):
     """A conversation to answer."""
 
     max_tokens: int = Field(ge=1, description="Most tokens of output, thinking included.")
-    stop_sequences: list[Annotated[str, Field(min_length=1)]] | None = None
+    stop_sequences: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, description="Texts that end the output."
+    )
     temperature: float | None = Field(None, ge=0, description="0 is greedy; default: the model's own.")
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0)
-    stream: bool | None = None
-    metadata: MetadataField | None = None
+    top_p: float | None = Field(None, gt=0, le=1, description="Keep the likeliest tokens up to this probability.")
+    top_k: int | None = Field(None, ge=0, description="Keep the k likeliest tokens.")
+    stream: bool | None = Field(None, description="Send pieces as server-sent events.")
+    metadata: MetadataField | None = Field(None, description="user_id is written to the access log.")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same output.")
     truncate: Literal["left", "right"] | None = Field(
         None, description="Cut a prompt that does not fit at this end; without it such a prompt is refused."

@@ -57,15 +57,17 @@ class ToolDefinition(Fields):
 class ChatRequest(SamplingFields):
     """A conversation to answer."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
+    messages: list[ChatMessage] = Field(min_length=1, description="The conversation, oldest first.")
+    max_tokens: int | None = Field(None, ge=1, description="Most tokens of output; default: the rest of the context.")
     max_completion_tokens: int | None = Field(None, ge=1, description="Most tokens of output; the newer name.")
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
-    response_format: ResponseFormat | None = None
-    tools: list[ToolDefinition] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
-    parallel_tool_calls: bool | None = None
+    logprobs: bool | None = Field(None, description="Report the log-probability of each token.")
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="Alternatives reported with each token.")
+    response_format: ResponseFormat | None = Field(None, description="text, json_object or json_schema.")
+    tools: list[ToolDefinition] | None = Field(None, description="Functions that the model may call.")
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = Field(
+        None, description="Whether a call is made: none, auto, required, or a named tool."
+    )
+    parallel_tool_calls: bool | None = Field(None, description="false: at most one call.")
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
         None, description="none switches thinking off, anything else on, where the model's template can."
     )

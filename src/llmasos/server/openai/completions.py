@@ -30,11 +30,11 @@ class CompletionRequest(SamplingFields):
     """Texts to continue."""
 
     prompt: str | list[str] | list[Ids] | Ids = Field(description="A text, token ids, or a list of either.")
-    max_tokens: int | None = Field(16, ge=0)
-    best_of: int | None = Field(None, ge=1, le=128)
+    max_tokens: int | None = Field(16, ge=0, description="Most tokens of output.")
+    best_of: int | None = Field(None, ge=1, le=128, description="Outputs made, of which the n likeliest are returned.")
     echo: bool | None = Field(None, description="Put the prompt before the output.")
     logprobs: int | None = Field(None, ge=0, le=20, description="Alternatives reported with each token.")
-    response_format: ResponseFormat | None = None
+    response_format: ResponseFormat | None = Field(None, description="text, json_object or json_schema.")
 
     NOT_SUPPORTED: ClassVar[Mapping[str, str]] = {
         "suffix": "the models here do not fill in the middle through this field; write their markers into the prompt",

@@ -24,11 +24,13 @@ Text = Annotated[str, Field(min_length=1)]
 class EmbeddingRequest(Fields):
     """Texts to turn into vectors."""
 
-    model: str
-    input: Text | list[Text] | list[int] | list[list[int]]
-    encoding_format: Literal["float", "base64"] | None = None
+    model: str = Field(description="Name of a model.")
+    input: Text | list[Text] | list[int] | list[list[int]] = Field(
+        description="A text, token ids, or a list of either."
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(None, description="How the numbers are written.")
     dimensions: int | None = Field(None, ge=1, description="Keep the first ones, where the model was made for it.")
-    user: str | None = None
+    user: str | None = Field(None, description="Written to the access log.")
     prompt_name: str | None = Field(None, description="One of the model's own prompts, such as query or passage.")
     truncate: Literal["start", "end"] | None = Field(None, description="Cut a text that does not fit.")
 
@@ -38,11 +40,11 @@ class EmbeddingRequest(Fields):
 class ClassifyRequest(Fields):
     """Texts to label."""
 
-    model: str
+    model: str = Field(description="Name of a model.")
     input: Text | list[Text] = Field(description="A text or several.")
     pair: str | list[str] | None = Field(None, description="The second text of each, for models of pairs.")
     truncate: Literal["start", "end"] | None = Field(None, description="Cut a text that does not fit.")
-    user: str | None = None
+    user: str | None = Field(None, description="Written to the access log.")
 
 
 @router.post("/v1/embeddings", **documented(EmbeddingRequest, "A vector for each text."))

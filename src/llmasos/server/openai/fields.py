@@ -60,21 +60,21 @@ class SamplingFields(Fields):
     n: int | None = Field(None, ge=1, le=128, description="Outputs.")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same output.")
     stop: str | list[str] | None = Field(None, description="Texts that end the output.")
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2, description="Taken off tokens that are in the output.")
+    frequency_penalty: float | None = Field(None, ge=-2, le=2, description="Taken off for each time in the output.")
     logit_bias: dict[str, float] | None = Field(None, description="Added to the logits of token ids.")
     stream: bool | None = Field(None, description="Send pieces as server-sent events.")
-    stream_options: StreamOptions | None = None
+    stream_options: StreamOptions | None = Field(None, description="include_usage: a last chunk has the usage.")
     user: str | None = Field(None, description="Written to the access log.")
     top_k: int | None = Field(None, ge=0, description="Keep the k likeliest tokens.")
-    min_p: float | None = Field(None, ge=0, le=1)
-    typical_p: float | None = Field(None, gt=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0)
-    min_tokens: int | None = Field(None, ge=0)
-    stop_token_ids: list[int] | None = None
-    ignore_eos: bool | None = None
-    skip_special_tokens: bool | None = None
-    structured_outputs: StructuredOutput | None = None
+    min_p: float | None = Field(None, ge=0, le=1, description="Keep tokens this fraction as likely as the likeliest.")
+    typical_p: float | None = Field(None, gt=0, le=1, description="Locally typical sampling.")
+    repetition_penalty: float | None = Field(None, gt=0, description="As in CTRL, on prompt and output.")
+    min_tokens: int | None = Field(None, ge=0, description="No end before this many tokens.")
+    stop_token_ids: list[int] | None = Field(None, description="Token ids that end the output.")
+    ignore_eos: bool | None = Field(None, description="Go on after the model's own end tokens.")
+    skip_special_tokens: bool | None = Field(None, description="Leave special tokens out of the text.")
+    structured_outputs: StructuredOutput | None = Field(None, description="One of json, regex, choice, grammar.")
     truncate: Literal["left", "right"] | None = Field(
         None, description="Cut a prompt that does not fit at this end; without it such a prompt is refused."
     )

@@ -59,22 +59,22 @@ def _model(item: Listed) -> dict[str, Any]:
 class TokenizeRequest(Fields):
     """A text or a conversation to cut into tokens."""
 
-    model: str
-    prompt: str | None = None
-    messages: list[ChatMessage] | None = Field(None, min_length=1)
-    tools: list[ToolDefinition] | None = None
-    add_special_tokens: bool = True
-    add_generation_prompt: bool = True
-    chat_template_kwargs: dict[str, JsonValue] | None = None
-    return_token_strs: bool = False
+    model: str = Field(description="Name of a model.")
+    prompt: str | None = Field(None, description="A text.")
+    messages: list[ChatMessage] | None = Field(None, min_length=1, description="The conversation, oldest first.")
+    tools: list[ToolDefinition] | None = Field(None, description="Functions that the model may call.")
+    add_special_tokens: bool = Field(True, description="Add what the model wants around a text.")
+    add_generation_prompt: bool = Field(True, description="End with the opening of an answer.")
+    chat_template_kwargs: dict[str, JsonValue] | None = Field(None, description="Variables of the chat template.")
+    return_token_strs: bool = Field(False, description="Also return the tokens as texts.")
 
 
 class DetokenizeRequest(Fields):
     """Token ids to turn into a text."""
 
-    model: str
-    tokens: list[int]
-    skip_special_tokens: bool = False
+    model: str = Field(description="Name of a model.")
+    tokens: list[int] = Field(description="Token ids.")
+    skip_special_tokens: bool = Field(False, description="Leave special tokens out of the text.")
 
 
 @router.post("/tokenize", **documented(TokenizeRequest, "Token ids, their number, the longest input."))

@@ -185,7 +185,7 @@ class TextConfig(Fields):
         | Annotated[SchemaFormat, Tag("<json_schema>")]
         | Unknown,
         Discriminator(by_type("text", "json_object", "json_schema")),
-    ] = TextFormat(type="text")
+    ] = Field(TextFormat(type="text"), description="text, json_object or json_schema.")
 
     NOT_SUPPORTED: ClassVar[Mapping[str, str]] = {"verbosity": "the models here have no such setting"}
 
@@ -211,18 +211,20 @@ class ResponseStreamOptions(Fields):
     include_obfuscation: Literal[False] | None = Field(None, description="Only false: nothing is added to events.")
 
 
-class CountRequest(Fields):
+class InputTokensRequest(Fields):
     """Input whose tokens are counted."""
 
     model: str = Field(description="Name of a model, an adapter, or BASE+ADAPTER.")
     input: Input = Field(description="A text, or items of a conversation.")
-    instructions: str | None = Field(None, description="Stand first, and are not part of what is continued later.")
+    instructions: str | None = Field(None, description="A system message for this response only.")
     previous_response_id: str | None = Field(None, description="Go on after this response.")
-    tools: list[ToolField] | None = None
-    tool_choice: ToolChoiceField | None = None
-    parallel_tool_calls: bool | None = None
-    text: TextConfig = TextConfig()
-    reasoning: Reasoning | None = None
+    tools: list[ToolField] | None = Field(None, description="Functions that the model may call.")
+    tool_choice: ToolChoiceField | None = Field(
+        None, description="none, auto, required, a function, or allowed_tools; others are not shown to the model."
+    )
+    parallel_tool_calls: bool | None = Field(None, description="false: at most one call.")
+    text: TextConfig = Field(TextConfig(), description="The form of the text.")
+    reasoning: Reasoning | None = Field(None, description="How the model thinks.")
     truncation: Literal["auto", "disabled"] | None = Field(
         None, description="auto leaves the oldest turns out of a conversation that does not fit, and says how many."
     )
@@ -234,29 +236,31 @@ class CountRequest(Fields):
     }
 
 
-class ResponseRequest(CountRequest):
+class ResponseRequest(InputTokensRequest):
     """Input to answer."""
 
     include: list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = Field(
         None, description="message.output_text.logprobs; reasoning.encrypted_content is allowed, and always null."
     )
-    max_output_tokens: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(None, ge=1, description="Most tokens of output, thinking included.")
     temperature: float | None = Field(None, ge=0, description="0 is greedy; default: the model's own.")
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_logprobs: int | None = Field(None, ge=0, le=20)
-    stream: bool | None = None
-    stream_options: ResponseStreamOptions | None = None
+    top_p: float | None = Field(None, gt=0, le=1, description="Keep the likeliest tokens up to this probability.")
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="Likeliest tokens given with each.")
+    stream: bool | None = Field(None, description="Send pieces as server-sent events.")
+    stream_options: ResponseStreamOptions | None = Field(
+        None, description="include_obfuscation can only be false: nothing is added to events."
+    )
     store: bool | None = Field(None, description="Keep the response for a later look; default: as the server does.")
     background: bool | None = Field(None, description="Answer at once, and go on without the client.")
     metadata: dict[
         Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]
-    ] | None = Field(None, max_length=16)  # fmt: skip
+    ] | None = Field(None, max_length=16, description="Up to 16 texts, given back.")  # fmt: skip
     user: str | None = Field(None, description="Written to the access log.")
     safety_identifier: str | None = Field(None, description="Written to the access log where there is no user.")
     prompt_cache_key: str | None = Field(None, description="Prefixes are shared with and without it.")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same output.")
     stop: str | list[str] | None = Field(None, description="Texts that end the output.")
-    top_k: int | None = Field(None, ge=0)
+    top_k: int | None = Field(None, ge=0, description="Keep the k likeliest tokens.")
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
@@ -265,7 +269,7 @@ class ResponseRequest(CountRequest):
     timeout: float | None = Field(None, gt=0, description="Seconds after which the request ends.")
 
     NOT_SUPPORTED: ClassVar[Mapping[str, str]] = {
-        **CountRequest.NOT_SUPPORTED,
+        **InputTokensRequest.NOT_SUPPORTED,
         "prompt": "the server keeps no prompts",
         "max_tool_calls": "it is about tools that the server runs, and it runs none",
         "moderation": "the server judges nothing",

@@ -11,19 +11,32 @@ from fastapi.responses import JSONResponse, Response
 from llmasos.errors import InvalidRequest, did_you_mean
 from llmasos.i18n import t
 from llmasos.server.openai.responses.conversation import Conversation, kept_items
-from llmasos.server.openai.responses.fields import CountRequest, ResponseRequest
+from llmasos.server.openai.responses.fields import (
+    FunctionTool,
+    InputTokensRequest,
+    Reasoning,
+    ResponseRequest,
+    TextConfig,
+)
 from llmasos.server.openai.responses.making import finish, keep, start, stream
 from llmasos.server.openai.responses.store import Record, ResponseStore
 from llmasos.server.openai.responses.translation import job_of
 from llmasos.server.openai.responses.writer import ResponseWriter
 from llmasos.server.serving.fitting import count_prompt, drop_oldest_turns
 from llmasos.server.serving.job import Job
-from llmasos.server.web.body import WARNING_HEADER, InvalidField, Received
+from llmasos.server.web.body import WARNING_HEADER, Fields, InvalidField, Received
 from llmasos.server.web.context import Context, RequestContext
 from llmasos.server.web.documentation import documented
 from llmasos.server.web.streaming import StreamingAnswer
 
 router = APIRouter(tags=["OpenAI"])
+BODIES: dict[str, type[Fields]] = {
+    "/v1/responses": ResponseRequest,
+    "/v1/responses/input_tokens": InputTokensRequest,
+    "tools": FunctionTool,
+    "text": TextConfig,
+    "reasoning": Reasoning,
+}
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
@@ -100,7 +113,7 @@ def _is_stored(fields: ResponseRequest, store: ResponseStore) -> bool:
     return stored
 
 
-def _conversation(fields: CountRequest, context: Context) -> tuple[Record | None, Conversation]:
+def _conversation(fields: InputTokensRequest, context: Context) -> tuple[Record | None, Conversation]:
     """The response to go on from, and all messages up to this request's."""
     previous = None
     if fields.previous_response_id is not None:
@@ -127,7 +140,7 @@ def _previous(id: str, context: Context) -> Record:
     return record
 
 
-async def _fitted(fields: CountRequest, job: Job, context: Context) -> tuple[Job, int]:
+async def _fitted(fields: InputTokensRequest, job: Job, context: Context) -> tuple[Job, int]:
     if fields.truncation != "auto":
         return job, 0
     return await context.while_connected(drop_oldest_turns(context.service, job))
@@ -141,10 +154,10 @@ def _headers(received: Received[Any], dropped: int) -> dict[str, str]:
     return headers
 
 
-@router.post("/v1/responses/input_tokens", **documented(CountRequest, "The number of tokens of the prompt."))
+@router.post("/v1/responses/input_tokens", **documented(InputTokensRequest, "The number of tokens of the prompt."))
 async def count_input_tokens(context: RequestContext) -> Response:
     """Count the tokens of an input with all that its template adds."""
-    received = await context.body(CountRequest)
+    received = await context.body(InputTokensRequest)
     fields = received.fields
     context.note(model=fields.model)
     _, conversation = _conversation(fields, context)

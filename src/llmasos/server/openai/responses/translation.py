@@ -10,8 +10,8 @@ from llmasos.i18n import t
 from llmasos.server.openai.fields import JsonObjectFormat, TextFormat
 from llmasos.server.openai.responses.fields import (
     AllowedTools,
-    CountRequest,
     FunctionTool,
+    InputTokensRequest,
     NamedFunction,
     ResponseRequest,
     SchemaFormat,
@@ -22,7 +22,7 @@ from llmasos.server.web.body import InvalidField
 LOGPROBS = "message.output_text.logprobs"
 
 
-def job_of(fields: CountRequest, messages: Sequence[Message]) -> Job:
+def job_of(fields: InputTokensRequest, messages: Sequence[Message]) -> Job:
     """The job that a request describes.
 
     Args:
@@ -62,7 +62,7 @@ def _logprobs(fields: ResponseRequest) -> int | None:
     return (fields.top_logprobs or 0) if wanted else None
 
 
-def _tools(fields: CountRequest) -> list[dict[str, Any]]:
+def _tools(fields: InputTokensRequest) -> list[dict[str, Any]]:
     """In the form of chat completions."""
     tools: list[dict[str, Any]] = []
     for index, tool in enumerate(fields.tools or ()):
@@ -78,7 +78,9 @@ def _tools(fields: CountRequest) -> list[dict[str, Any]]:
     return tools
 
 
-def _choice(fields: CountRequest, tools: list[dict[str, Any]]) -> tuple[str | Mapping[str, Any], list[dict[str, Any]]]:
+def _choice(
+    fields: InputTokensRequest, tools: list[dict[str, Any]]
+) -> tuple[str | Mapping[str, Any], list[dict[str, Any]]]:
     """The choice in the form of chat completions, and the tools that are left."""
     choice = fields.tool_choice
     match choice:
@@ -106,7 +108,7 @@ def _choice(fields: CountRequest, tools: list[dict[str, Any]]) -> tuple[str | Ma
             )
 
 
-def _output_format(fields: CountRequest) -> Grammar | None:
+def _output_format(fields: InputTokensRequest) -> Grammar | None:
     wanted = fields.text.format
     match wanted:
         case TextFormat():
