@@ -56,8 +56,6 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
         return PreparedPrompt([*job.context_ids, *ids], grammar=job.output_format)
     if template is None:
         raise missing_template(reference)
-    if not job.tools and job.tool_choice not in ("auto", "none"):
-        raise InvalidRequest(t("tool_choice needs tools, and the request has none"))
     tools = read_tools(job.tools) if job.tools and job.tool_choice != "none" else []
     if not tools and job.tool_choice not in ("auto", "none"):
         raise InvalidRequest(t("tool_choice needs tools, and the request has none"))
