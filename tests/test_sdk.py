@@ -181,6 +181,25 @@ def test_threads_and_number_format(folder: Path) -> None:
         llmasos.load(folder, device="tpu")
 
 
+def test_format_of_the_cache(folder: Path, tmp_path: Path) -> None:
+    from llmasos.engine.backend import EngineBackend
+    from llmasos.errors import InvalidRequest, Unsupported
+
+    llama = tiny_models.build("llama", tmp_path / "llama")
+    sizes = []
+    for asked, found in (("int8", "int8"), ("bfloat16", "bfloat16"), ("auto", "float32")):
+        with llmasos.load(llama, dtype="float32", cache_dtype=asked) as model:
+            assert isinstance(model.backend, EngineBackend)
+            assert model.backend.cache_dtype == found
+            sizes.append(model.backend.engine.limits.bytes_per_token)
+            assert len(model.generate("abc", max_tokens=3, temperature=0, ignore_eos=True).token_ids) == 3
+    assert sizes == sorted(sizes) and len(set(sizes)) == 3
+    with pytest.raises(InvalidRequest, match="'int7' is not a format of the key-value cache"):
+        llmasos.load(llama, cache_dtype="int7")
+    with pytest.raises(Unsupported, match="cache_dtype = int8"):  # a classifier keeps nothing
+        llmasos.load(folder, cache_dtype="int8")
+
+
 def test_code_in_a_repository_is_not_run(folder: Path, tmp_path: Path) -> None:
     from llmasos.errors import UnsafeContent
 

@@ -31,6 +31,7 @@ def load(
     dtype: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    cache_dtype: str | None = None,
     library: Library | None = None,
     accept_license: bool = False,
     engine_options: EngineOptions | None = None,
@@ -46,6 +47,8 @@ def load(
             ``int4``; default: what the hardware computes fast.
         device: torch device, such as ``cpu`` or ``cuda:0``; default: a GPU if there is one.
         threads: threads for computing on the CPU; default: the setting ``threads``, else the usable cores.
+        cache_dtype: number format in which the engine keeps what it has read of a text: ``bfloat16``, or ``int8`` in
+            about half the memory; default: that of the model's arithmetic.
         library: the model library; default: that of the settings.
         accept_license: accept a licence that asks for it.
         engine_options: how much the engine of a decoder-only model does at once; see
@@ -63,7 +66,7 @@ def load(
     from llmasos.engine.opening import causal_backend
     from llmasos.modeling.loading import Placement, build_model
 
-    placement = Placement(dtype, device, threads)
+    placement = Placement(dtype, device, threads, cache_dtype)
     make = partial(causal_backend, options=engine_options)
     path = _as_folder(reference)
     if path is not None:

@@ -54,8 +54,9 @@ def test_table_for_people(llmasos: Run, llama: str) -> None:
 
 def test_options_reach_the_engine(llmasos: Run, llama: str) -> None:
     options = ("--streams", "1", "--prompt-tokens", "8", "--new-tokens", "64", "--repeat", "1", "--json")
-    result = json.loads(llmasos("bench", "engine", llama, "--no-speculation", "--dtype", "float32", *options)[1])
-    assert result["dtype"] == "float32"
+    formats = ("--dtype", "float32", "--cache-dtype", "int8")
+    result = json.loads(llmasos("bench", "engine", llama, "--no-speculation", *formats, *options)[1])
+    assert result["dtype"] == "float32" and result["cache_dtype"] == "int8"
     assert result["results"][0]["guessed_tokens"] == 0
     assert result["results"][0]["passes"] == 64
 

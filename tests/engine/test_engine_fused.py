@@ -21,7 +21,9 @@ from llmasos.errors import InUse, NotFound
 
 VOCABULARY = 320
 GREEDY = SamplingParameters(temperature=0, max_tokens=24, ignore_eos=True)
-KERNELS = [("fp32", "torch")] + ([("int8", "native"), ("int4", "native")] if native.load() is not None else [])
+KERNELS = [("fp32", "torch", "auto"), ("fp32", "torch", "int8")]
+if native.load() is not None:
+    KERNELS += [("int8", "native", "auto"), ("int8", "native", "int8"), ("int4", "native", "auto")]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +61,10 @@ def prompts() -> list[list[int]]:
     return [draw(1), draw(17), shared + draw(3), shared + draw(20), shared[:25] + draw(4), phrase * 6, draw(90)]
 
 
-def start(folder: Path, precision: str, kernels: str, **options: object) -> tuple[Engine, AdapterPool]:
-    runner = FusedRunner(folder, precision=precision, kernels=kernels)
+def start(
+    folder: Path, precision: str, kernels: str, cache_dtype: str = "auto", **options: object
+) -> tuple[Engine, AdapterPool]:
+    runner = FusedRunner(folder, precision=precision, kernels=kernels, cache_dtype=cache_dtype)
     pool = AdapterPool(runner.spec)
     settings = {"cache_bytes": 64 * runner.bytes_per_block, "prompt_lookup": False, **options}
     engine = Engine(runner, options=EngineOptions(**settings), adapters=pool.names)  # type: ignore[arg-type]
@@ -68,8 +72,8 @@ def start(folder: Path, precision: str, kernels: str, **options: object) -> tupl
     return engine, pool
 
 
-@pytest.fixture(scope="module", params=KERNELS)
-def expected(request: pytest.FixtureRequest, folders) -> Iterator[tuple[tuple[str, str], list[list[int]]]]:
+@pytest.fixture(scope="module", params=KERNELS, ids="-".join)
+def expected(request: pytest.FixtureRequest, folders) -> Iterator[tuple[tuple[str, str, str], list[list[int]]]]:
     """One request after the other on an empty cache, without any speed-up: what all else must equal."""
     engine, _ = start(folders[0], *request.param, max_sequences=1)
     outputs = []
@@ -95,7 +99,7 @@ def test_greedy_outputs_do_not_depend_on_the_schedule(expected, folders, variant
     options = dict(VARIANTS[variant])
     blocks = options.pop("blocks", None)
     if blocks is not None:
-        runner = FusedRunner(folders[0], precision=kind[0], kernels=kind[1])
+        runner = FusedRunner(folders[0], precision=kind[0], kernels=kind[1], cache_dtype=kind[2])
         options["cache_bytes"] = blocks * runner.bytes_per_block
         runner.close()
     engine, _ = start(folders[0], *kind, **options)
@@ -128,10 +132,10 @@ def test_fp32_equals_transformers(folders) -> None:
     engine.close()
 
 
-@pytest.mark.parametrize(("precision", "kernels"), KERNELS)
-def test_adapters_share_a_batch_but_nothing_else(folders, precision: str, kernels: str) -> None:
+@pytest.mark.parametrize("kind", KERNELS, ids="-".join)
+def test_adapters_share_a_batch_but_nothing_else(folders, kind: tuple[str, str, str]) -> None:
     base, adapters, _ = folders
-    engine, pool = start(base, precision, kernels)
+    engine, pool = start(base, *kind)
     for name, folder in adapters.items():
         pool.load(name, folder)
     prompt = prompts()[2]

@@ -14,9 +14,16 @@ from llmasos.engine.kernels import native
 from llmasos.engine.runners.fused import FusedRunner
 from llmasos.errors import InvalidRequest
 
-KERNELS = [("fp32", "torch")] + ([("bf16", "native"), ("int8", "native")] if native.load() is not None else [])
+KERNELS = [("fp32", "torch", "auto"), ("fp32", "torch", "int8")]
+if native.load() is not None:
+    KERNELS += [("bf16", "native", "auto"), ("bf16", "native", "int8"), ("int8", "native", "auto")]
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.12}
+TOLERANCE_OF_INT8_CACHE = 0.05
 LAYERS = 3
+
+
+def tolerance(precision: str, cache: str) -> float:
+    return max(TOLERANCE[precision], TOLERANCE_OF_INT8_CACHE if cache == "int8" else 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +62,26 @@ def forward(
     return [torch.cat(parts) for parts in out]
 
 
-@pytest.mark.parametrize(("precision", "kernels"), KERNELS)
+@pytest.mark.parametrize(("precision", "kernels", "cache"), KERNELS)
 @pytest.mark.parametrize("chunk", [1000, 7])
 def test_recorded_states_and_attention_equal_those_of_transformers(
-    model, precision: str, kernels: str, chunk: int
+    model, precision: str, kernels: str, cache: str, chunk: int
 ) -> None:
     reference, folder, prompt = model
     with torch.no_grad():
         expected = reference(torch.tensor([prompt]), output_hidden_states=True, output_attentions=True)
     recorder = Recorder(hidden_layers=(-1, 0, 1), attention_layers=(0, 2))
-    runner = FusedRunner(folder, precision=precision, kernels=kernels)
+    runner = FusedRunner(folder, precision=precision, kernels=kernels, cache_dtype=cache)
     forward(runner, prompt, [None, Intervention(recorder=recorder), None], chunk)
     for layer in (-1, 0, 1):
         want = expected.hidden_states[layer + 1][0]
-        assert float((recorder.hidden_states(layer) - want).norm() / want.norm()) < TOLERANCE[precision]
+        assert float((recorder.hidden_states(layer) - want).norm() / want.norm()) < tolerance(precision, cache)
     for layer in (0, 2):
         position = 0
         for piece in recorder.attention(layer):
             heads, rows, keys = piece.shape
             want = expected.attentions[layer][0, :, position : position + rows, :keys]
-            assert heads == 4 and float((piece - want).abs().max()) < TOLERANCE[precision]
+            assert heads == 4 and float((piece - want).abs().max()) < tolerance(precision, cache)
             position += rows
         assert position == len(prompt)
     with pytest.raises(InvalidRequest, match="layer 2 was not recorded"):
@@ -82,8 +89,8 @@ def test_recorded_states_and_attention_equal_those_of_transformers(
     runner.close()
 
 
-@pytest.mark.parametrize(("precision", "kernels"), KERNELS)
-def test_steering_adds_the_vector_and_spares_the_neighbours(model, precision: str, kernels: str) -> None:
+@pytest.mark.parametrize(("precision", "kernels", "cache"), KERNELS)
+def test_steering_adds_the_vector_and_spares_the_neighbours(model, precision: str, kernels: str, cache: str) -> None:
     reference, folder, prompt = model
     torch.manual_seed(5)
     vector = torch.randn(64) * 3
@@ -95,11 +102,11 @@ def test_steering_adds_the_vector_and_spares_the_neighbours(model, precision: st
     with torch.no_grad():
         expected = reference(torch.tensor([prompt])).logits[0]
     handle.remove()
-    runner = FusedRunner(folder, precision=precision, kernels=kernels)
+    runner = FusedRunner(folder, precision=precision, kernels=kernels, cache_dtype=cache)
     plain = forward(runner, prompt, [None, None])
     steered = forward(runner, prompt, [None, Intervention([SteeringVector(1, vector, 2.0)])])
     assert torch.equal(steered[0], plain[0]) if kernels == "native" else torch.allclose(steered[0], plain[0], atol=1e-4)
-    assert float((steered[1] - expected).norm() / expected.norm()) < TOLERANCE[precision]
+    assert float((steered[1] - expected).norm() / expected.norm()) < tolerance(precision, cache)
     assert float((plain[1] - expected).norm() / expected.norm()) > 0.2
     runner.close()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmasos.engine.backend import EngineBackend
     from llmasos.engine.benchmark import Measurement, Workload
     from llmasos.modeling.folder import ModelFolder
+    from llmasos.modeling.loading import Placement
 
 app = typer.Typer()
 
@@ -44,6 +45,12 @@ def bench(
         str | None, typer.Option(help=t("cpu, cuda, cuda:N or mps; default: a GPU if there is one."))
     ] = None,
     threads: Annotated[int | None, typer.Option(help=t("Threads for computing; default: the usable cores."))] = None,
+    cache_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")
+        ),
+    ] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
     ] = False,
@@ -56,6 +63,7 @@ def bench(
     """
     from llmasos.cli.loading import with_license
     from llmasos.engine.benchmark import Workload
+    from llmasos.modeling.loading import Placement
     from llmasos.sdk import open_model_folder
 
     if what not in PARTS:
@@ -73,7 +81,8 @@ def bench(
         )  # fmt: skip
     out = Output(json=json)
     folder = with_license(lambda accept: open_model_folder(model, accept_license=accept), out, accept_license)
-    backend = _open(folder, max(item.streams for item in workloads), speculation, dtype, device, threads)
+    placement = Placement(dtype, device, threads, cache_dtype)
+    backend = _open(folder, max(item.streams for item in workloads), speculation, placement)
     try:
         facts = _facts(folder, backend)
         with out.progress():
@@ -93,13 +102,10 @@ def _numbers(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _open(
-    folder: ModelFolder, streams: int, speculation: bool, dtype: str | None, device: str | None, threads: int | None
-) -> EngineBackend:
+def _open(folder: ModelFolder, streams: int, speculation: bool, placement: Placement) -> EngineBackend:
     from llmasos.engine.opening import open_engine
     from llmasos.engine.options import EngineOptions
     from llmasos.modeling.folder import Family
-    from llmasos.modeling.loading import Placement
     from llmasos.modeling.tokenizer import FastTokenizer
     from llmasos.modeling.tokenizer_files import load_tokenizer
 
@@ -113,7 +119,7 @@ def _open(
     if not isinstance(tokenizer, FastTokenizer):
         raise Unsupported(t("{model} has a tokenizer that the engine cannot use", model=folder.reference))
     options = EngineOptions(max_sequences=max(streams, EngineOptions().max_sequences), prompt_lookup=speculation)
-    return open_engine(folder, tokenizer, Placement(dtype, device, threads), options)
+    return open_engine(folder, tokenizer, placement, options)
 
 
 def _facts(folder: ModelFolder, backend: EngineBackend) -> dict[str, Any]:
@@ -129,6 +135,7 @@ def _facts(folder: ModelFolder, backend: EngineBackend) -> dict[str, Any]:
         "runs_as": backend.description,
         "device": backend.device,
         "dtype": backend.dtype,
+        "cache_dtype": backend.cache_dtype,
         "processor": hardware.processor().model,
         "start_seconds": first_token - psutil.Process().create_time(),
         "weight_bytes": backend.engine.weight_bytes,

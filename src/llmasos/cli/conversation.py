@@ -79,6 +79,12 @@ def run(
         str | None, typer.Option(help=t("cpu, cuda, cuda:N or mps; default: a GPU if there is one."))
     ] = None,
     threads: Annotated[int | None, typer.Option(help=t("Threads for computing; default: the usable cores."))] = None,
+    cache_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")
+        ),
+    ] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
     ] = False,
@@ -122,7 +128,15 @@ def run(
     def open_model(name: str) -> ChatModel:
         from llmasos.cli.chat.backend import open_model
 
-        return open_model(name, out, accept_license=accept_license, dtype=dtype, device=device, threads=threads)
+        return open_model(
+            name,
+            out,
+            accept_license=accept_license,
+            dtype=dtype,
+            device=device,
+            threads=threads,
+            cache_dtype=cache_dtype,
+        )
 
     loaded = open_model(reference)
     session = _session(loaded, saved, system, options)

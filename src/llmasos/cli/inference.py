@@ -46,6 +46,10 @@ Threads = Annotated[int | None, typer.Option(help=t("Threads for computing; defa
 AcceptLicense = Annotated[
     bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
 ]
+CacheDType = Annotated[
+    str | None,
+    typer.Option(help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")),
+]
 Json = Annotated[bool, typer.Option("--json", help=t("Write JSON."))]
 
 
@@ -103,6 +107,7 @@ def generate(
     dtype: DType = None,
     device: Device = None,
     threads: Threads = None,
+    cache_dtype: CacheDType = None,
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
@@ -136,7 +141,9 @@ def generate(
         first = [] if system is None else [{"role": "system", "content": system}]
         return [*first, {"role": "user", "content": item.text}]
 
-    with open_model(model, out, accept_license=accept_license, dtype=dtype, device=device, threads=threads) as loaded:
+    with open_model(
+        model, out, accept_license=accept_license, dtype=dtype, device=device, threads=threads, cache_dtype=cache_dtype
+    ) as loaded:
 
         def work(items: Sequence[Item]) -> list[Generation]:
             if as_chat:

@@ -22,6 +22,7 @@ def open_model(
     dtype: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    cache_dtype: str | None = None,
 ) -> Model:
     """Load a model, fetching it first if need be.
 
@@ -32,7 +33,9 @@ def open_model(
     from llmasos.sdk import load
 
     return with_license(
-        lambda accept: load(reference, dtype=dtype, device=device, threads=threads, accept_license=accept),
+        lambda accept: load(
+            reference, dtype=dtype, device=device, threads=threads, cache_dtype=cache_dtype, accept_license=accept
+        ),
         out,
         accept_license,
     )

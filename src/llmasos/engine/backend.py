@@ -25,10 +25,19 @@ class EngineBackend:
     """See :class:`~llmasos.modeling.backend.GenerationBackend`."""
 
     def __init__(
-        self, engine: Engine, *, device: str, precision: str, description: str, adapters: AdapterPool | None = None
+        self,
+        engine: Engine,
+        *,
+        device: str,
+        precision: str,
+        cache_dtype: str,
+        description: str,
+        adapters: AdapterPool | None = None,
     ) -> None:
         self.engine = engine
         self.description = description
+        self.cache_dtype = cache_dtype
+        """The number format of keys and values."""
         self.adapters = adapters
         if adapters is not None:
             adapters.attach(engine)

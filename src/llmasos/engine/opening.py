@@ -9,6 +9,7 @@ from llmasos import hardware
 from llmasos.engine.adapters import AdapterPool
 from llmasos.engine.architecture import MODEL_TYPES
 from llmasos.engine.backend import EngineBackend
+from llmasos.engine.cache_dtype import choose_cache_dtype
 from llmasos.engine.engine import Engine
 from llmasos.engine.options import EngineOptions
 from llmasos.engine.runners.fused import FusedRunner, choose_precision
@@ -43,7 +44,8 @@ def causal_backend(
         try:
             return open_engine(folder, tokenizer, placement, options)
         except Unsupported as error:
-            if placement.dtype in ("int8", "int4"):  # nothing but the engine computes in these
+            # Nothing but the engine computes in these, or has a cache of its own.
+            if placement.dtype in ("int8", "int4") or placement.cache_dtype not in (None, "auto"):
                 raise
             logger.warning("%s: %s", folder.reference, error.message)
     return transformers_backend(folder, tokenizer, placement)
@@ -63,6 +65,7 @@ def open_engine(
         InvalidRequest: a precision or device that does not exist.
     """
     device = hardware.choose_device(placement.device)
+    choose_cache_dtype(placement.cache_dtype, exact="bfloat16")  # refuses a wrong name before anything slow
     runner: FusedRunner | TransformersRunner
     adapters = None
     try:
@@ -81,8 +84,9 @@ def open_engine(
         adapters=adapters.names if adapters is not None else None,
     )
     return EngineBackend(
-        engine, device=device, precision=runner.precision, description=runner.description, adapters=adapters
-    )
+        engine, device=device, precision=runner.precision, cache_dtype=runner.cache_dtype,
+        description=runner.description, adapters=adapters,
+    )  # fmt: skip
 
 
 def _through_transformers(folder: ModelFolder, placement: Placement) -> TransformersRunner:
@@ -90,7 +94,9 @@ def _through_transformers(folder: ModelFolder, placement: Placement) -> Transfor
 
     device, dtype = resolve(folder, placement)
     model = load_weights(folder, dtype, device)
-    return TransformersRunner(model, context_length=folder.context_length, name=folder.reference)
+    return TransformersRunner(
+        model, context_length=folder.context_length, name=folder.reference, cache_dtype=placement.cache_dtype
+    )
 
 
 def _precision_name(requested: str | None, device: str) -> str | None:
@@ -122,4 +128,10 @@ def _fused(folder: ModelFolder, placement: Placement, device: str) -> FusedRunne
     precision = choose_precision(_precision_name(placement.dtype, device), device=device)
     needed = int(folder.weight_bytes("bfloat16") / 2 * _BYTES_PER_WEIGHT[precision])
     hardware.require_memory(needed, t("loading {model} in {precision}", model=folder.reference, precision=precision))
-    return FusedRunner(folder.path, precision=precision, device=device, threads=placement.threads)
+    return FusedRunner(
+        folder.path,
+        precision=precision,
+        cache_dtype=placement.cache_dtype,
+        device=device,
+        threads=placement.threads,
+    )

@@ -1,7 +1,7 @@
 """Read a decoder's weights from safetensors, layer by layer, in the form the kernels take.
 
-Tensors are memory-mapped and converted one layer at a time, so that loading needs little more memory than the packed
-model.
+Tensors are memory-mapped one layer at a time and stay in the stored dtype until the kernels pack them, so that loading
+needs little more memory than the packed model. No mapping is kept: its pages would count as memory of this process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Projection:
-    """A linear map: ``weight`` (out, in) and ``bias`` (out,) or ``None``, float32."""
+    """A linear map: ``weight`` (out, in) in the stored dtype and ``bias`` (out,), float32, or ``None``."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None = None
@@ -61,6 +61,7 @@ class DecoderWeights:
     def __init__(self, directory: Path, spec: DecoderSpec) -> None:
         from safetensors import safe_open
 
+        self._open: Any = safe_open  # it has no types
         self._spec = spec
         self._directory = directory
         index = directory / "model.safetensors.index.json"
@@ -68,10 +69,10 @@ class DecoderWeights:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         else:
             names = ["model.safetensors"]
-        self._files: dict[str, Any] = {}  # safetensors' handles have no types
+        self._files: dict[str, str] = {}
         for name in names:
-            handle: Any = safe_open(directory / name, framework="pt")
-            self._files.update(dict.fromkeys(handle.keys(), handle))
+            with self._open(directory / name, framework="pt") as handle:
+                self._files.update(dict.fromkeys(handle.keys(), name))
 
     def _take(self, name: str) -> torch.Tensor:
         if name not in self._files:
@@ -83,19 +84,20 @@ class DecoderWeights:
                 ),
                 hint=t("Pull or import the model again."),
             )
-        tensor: torch.Tensor = self._files[name].get_tensor(name)
+        with self._open(self._directory / self._files[name], framework="pt") as handle:
+            tensor: torch.Tensor = handle.get_tensor(name)
         return tensor
 
     def _projection(self, name: str) -> Projection:
         bias = self._take(f"{name}.bias").float() if f"{name}.bias" in self._files else None
-        return Projection(self._take(f"{name}.weight").float(), bias)
+        return Projection(self._take(f"{name}.weight"), bias)
 
     def _norm(self, name: str) -> torch.Tensor:
         return self._take(f"{name}.weight").float() + self._spec.norm_offset
 
     def embedding(self) -> torch.Tensor:
         """(vocabulary, hidden) in the stored dtype, not scaled."""
-        return self._take("model.embed_tokens.weight")
+        return self._take("model.embed_tokens.weight").clone()
 
     def head(self) -> HeadWeights:
         name = "model.embed_tokens" if self._spec.tied_embeddings or "lm_head.weight" not in self._files else "lm_head"

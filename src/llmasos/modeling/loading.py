@@ -29,6 +29,8 @@ class Placement:
     dtype: str | None = None
     device: str | None = None
     threads: int | None = None
+    cache_dtype: str | None = None
+    """Number format of the engine's keys and values: ``auto``, ``bfloat16`` or ``int8``."""
 
 
 CausalBackendFactory = Callable[[ModelFolder, Tokenizer, Placement], "GenerationBackend"]
@@ -57,6 +59,8 @@ def build_model(
         MissingDependency: torch or transformers is not installed.
     """
     family = folder.family  # refuses what cannot be run before anything slow
+    if family is not Family.CAUSAL or causal_backend is None:
+        _refuse_cache_dtype(folder, placement)
     tokenizer = load_tokenizer(folder)
     if family is Family.CAUSAL:
         make = causal_backend or transformers_backend
@@ -76,6 +80,15 @@ def build_model(
     recipe = read_recipe(folder, device)
     embedder = Embedder(load_weights(folder, dtype, device, base=True), tokenizer, folder, recipe)
     return Model(Parts(folder, tokenizer, embedder=embedder, metadata=metadata))
+
+
+def _refuse_cache_dtype(folder: ModelFolder, placement: Placement) -> None:
+    if placement.cache_dtype not in (None, "auto"):
+        raise Unsupported(
+            t("{model} is not run by the engine: cache_dtype = {value} means nothing to it", model=folder.reference,
+              value=placement.cache_dtype),
+            hint=t("Leave cache_dtype out."),
+        )  # fmt: skip
 
 
 def resolve(folder: ModelFolder, placement: Placement) -> tuple[str, str]:

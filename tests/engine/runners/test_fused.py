@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,8 @@ TOLERANCE = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.06}
 KERNELS = [("fp32", "torch"), ("bf16", "torch"), ("int8", "torch")]
 if native.load() is not None:
     KERNELS += [("bf16", "native"), ("int8", "native")]
+# The same between a cache in int8 and an exact one, everything else being equal.
+CACHE_TOLERANCE = 0.04
 PROMPT_LENGTHS = (100, 1, 37, 64)
 
 
@@ -122,6 +125,24 @@ def test_logits_equal_those_of_transformers(model, precision: str, kernels: str)
     runner.close()
 
 
+@pytest.mark.parametrize(("precision", "kernels"), KERNELS)
+def test_an_int8_cache_changes_logits_little(model, precision: str, kernels: str) -> None:
+    folder, prompts, expected = model
+    exact = FusedRunner(folder, precision=precision, kernels=kernels)
+    runner = FusedRunner(folder, precision=precision, kernels=kernels, cache_dtype="int8")
+    assert runner.cache_dtype == "int8" and "int8 cache" in runner.description
+    assert runner.bytes_per_block < 0.7 * exact.bytes_per_block  # a scale weighs much beside heads of 16
+    span = max(float(item.max() - item.min()) for item in expected)
+    whole, chunked = logits(runner, prompts, WHOLE), logits(runner, prompts, CHUNKED)
+    if kernels == "native":
+        assert all(torch.equal(a, b) for a, b in zip(chunked, whole, strict=True))
+    for got, cut, want in zip(whole, chunked, logits(exact, prompts, WHOLE), strict=True):
+        assert 0 < float((got - want).abs().max()) / span < CACHE_TOLERANCE
+        assert float((cut - want).abs().max()) / span < CACHE_TOLERANCE
+    exact.close()
+    runner.close()
+
+
 @pytest.mark.skipif(native.load() is None, reason="the native kernels do not run here")
 def test_int4_follows_the_model(model) -> None:
     folder, prompts, expected = model
@@ -136,8 +157,8 @@ def test_int4_follows_the_model(model) -> None:
 
 def test_copied_blocks_hold_the_same_keys_and_values(model) -> None:
     folder, prompts, _ = model
-    for precision, kernels in KERNELS:
-        runner = FusedRunner(folder, precision=precision, kernels=kernels)
+    for (precision, kernels), cache_dtype in itertools.product(KERNELS, (None, "int8")):
+        runner = FusedRunner(folder, precision=precision, kernels=kernels, cache_dtype=cache_dtype)
         runner.allocate_cache(20)
         prompt = prompts[0]
 
@@ -169,3 +190,5 @@ def test_unknown_precision_suggests(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="'int9' is not a precision") as caught:
         FusedRunner(tmp_path, precision="int9")
     assert "int8" in (caught.value.hint or "")
+    with pytest.raises(InvalidRequest, match="'int4' is not a format of the key-value cache"):
+        FusedRunner(tmp_path, cache_dtype="int4")

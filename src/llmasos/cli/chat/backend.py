@@ -79,6 +79,7 @@ def open_model(
     dtype: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    cache_dtype: str | None = None,
 ) -> LoadedModel:
     """Load a model, fetching it first if need be, with progress; a licence that must be accepted is asked about.
 
@@ -90,7 +91,15 @@ def open_model(
 
     def attempt(accepted: bool) -> LoadedModel:
         with out.progress():
-            return LoadedModel(load(reference, dtype=dtype, device=device, threads=threads, accept_license=accepted))
+            model = load(
+                reference,
+                dtype=dtype,
+                device=device,
+                threads=threads,
+                cache_dtype=cache_dtype,
+                accept_license=accepted,
+            )
+            return LoadedModel(model)
 
     try:
         return attempt(accept_license)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from llmasos.engine.batch import SequenceSlice
+    from llmasos.engine.cache_dtype import CacheDtype
 
 Precision = Literal["int8", "int4", "bf16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("int8", "int4", "bf16", "fp32")
@@ -38,6 +39,7 @@ class Decoder(Protocol):
     kernels: str
     """Name of the kernels, shown to users: ``native`` or ``torch``."""
     precision: Precision
+    cache_dtype: CacheDtype
     weight_bytes: int
     bytes_per_block: int
 

@@ -1,8 +1,13 @@
-"""Large anonymous memory on huge pages: weights and caches are read end to end every step; small pages cost time."""
+"""Memory: large anonymous buffers on huge pages, and giving back what loading needed.
+
+Weights and caches are read end to end every step; small pages cost time.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,10 +20,23 @@ def huge_buffer(size: int) -> torch.Tensor:
     """(size,) uint8, zeroed, touched only when used, on huge pages where the system grants them."""
     import torch
 
-    memory = mmap.mmap(-1, max(size, 1))
     if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Private: few systems give huge pages to shared memory, which is what mmap makes of its own accord.
+        memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory.madvise(mmap.MADV_HUGEPAGE)
+    else:
+        memory = mmap.mmap(-1, max(size, 1))
     return torch.frombuffer(memory, dtype=torch.uint8)[:size]
+
+
+def release_freed() -> None:
+    """Give freed memory back to the system, where the C library (glibc) keeps it for itself otherwise.
+
+    Loading allocates and frees more than a small model takes in the end.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 class Arena:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int, c_int32, c_size_t, c_void_p
+from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WEIGHT_TYPES = {"int8": 0, "int4": 1, "bf16": 2}
+CACHE_TYPES = {"bfloat16": 0, "int8": 1}
+PANEL = 32  # columns that lie together in packed weights
+PIECE_BYTES = 16 << 20  # of float32 weights that are packed at a time
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1}
 INSTRUCTION_SETS = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"}
 MODULES = ("query", "key", "value", "output", "gate", "up", "down")
@@ -48,6 +51,7 @@ class Attention(Structure):
         ("head_dim", c_int32),
         ("rotary_dim", c_int32),
         ("window", c_int32),
+        ("cache", c_int32),
         ("scale", c_float),
         ("epsilon", c_float),
         ("cosine", c_void_p),
@@ -55,6 +59,12 @@ class Attention(Structure):
         ("query_norm", c_void_p),
         ("key_norm", c_void_p),
     ]
+
+
+class LayerCache(Structure):
+    """One layer's keys and values of block 0, and the way to the next block."""
+
+    _fields_ = [("keys", c_void_p), ("values", c_void_p), ("block_bytes", c_int64)]
 
 
 class Layer(Structure):
@@ -70,8 +80,7 @@ class Layer(Structure):
         ("attention_out_norm", c_void_p),
         ("mlp_out_norm", c_void_p),
         ("attention", Attention),
-        ("keys", c_void_p),
-        ("values", c_void_p),
+        ("cache", LayerCache),
     ]
 
 
@@ -115,7 +124,7 @@ class BatchCall(Structure):
     ]
 
 
-_STRUCTURES = (Linear, Attention, Layer, Model, BatchCall, Slice, LoraFactor)
+_STRUCTURES = (Linear, Attention, Layer, Model, BatchCall, Slice, LoraFactor, LayerCache)
 
 
 class NativeLibrary:
@@ -132,7 +141,9 @@ class NativeLibrary:
             assert struct_size(index) == ctypes.sizeof(structure), structure
         self.packed_bytes = library.llmasos_packed_bytes
         self.packed_bytes.restype = c_size_t
-        self.hadamard_block = library.llmasos_hadamard_block
+        self.transform_block = library.llmasos_transform_block
+        self.cache_head_bytes = library.llmasos_cache_head_bytes
+        self.cache_head_bytes.restype = c_size_t
         self.pack = library.llmasos_pack
         self.pack.argtypes = [c_void_p, c_int, c_int, c_int, c_void_p, c_void_p, c_int]
         self.pack.restype = None
@@ -142,9 +153,12 @@ class NativeLibrary:
         self.free_workspace = library.llmasos_free_workspace
         self.free_workspace.argtypes = [c_void_p]
         self.free_workspace.restype = None
-        self.queries = library.llmasos_queries
-        self.queries.argtypes = [c_void_p]
-        self.queries.restype = c_void_p
+        self.read_queries = library.llmasos_read_queries
+        self.read_queries.argtypes = [POINTER(Model), c_int, c_int, c_void_p]
+        self.read_queries.restype = None
+        self.read_keys = library.llmasos_read_keys
+        self.read_keys.argtypes = [POINTER(Attention), POINTER(LayerCache), c_void_p, c_int, c_void_p]
+        self.read_keys.restype = None
         self.forward_layers = library.llmasos_forward_layers
         self.forward_layers.argtypes = [POINTER(Model), c_int, c_int, POINTER(BatchCall)]
         self.forward_layers.restype = None
@@ -153,6 +167,9 @@ class NativeLibrary:
         self.head.restype = None
         self._linear = library.llmasos_linear
         self._linear.argtypes = [POINTER(Linear), c_void_p, c_int, c_void_p, c_int]
+        self.attention = library.llmasos_attention
+        self.attention.argtypes = [POINTER(Attention), POINTER(LayerCache), c_void_p, c_void_p, c_void_p, c_int, c_int,
+                                   c_void_p, c_int]  # fmt: skip
 
 
 def packed_size(library: NativeLibrary, columns: int, depth: int, precision: str) -> int:
@@ -172,10 +189,12 @@ class PackedLinear:
         threads: int,
         arena: Arena | None = None,
     ) -> None:
-        """Pack ``weight`` (columns, depth) and ``bias`` (columns,) or ``None`` into ``arena`` or memory of its own."""
+        """Pack ``weight`` (columns, depth) and ``bias`` (columns,) or ``None`` into ``arena`` or memory of its own.
+
+        A piece at a time, so that a large matrix is never there in float32 as a whole.
+        """
         import torch
 
-        weight = weight.to(torch.float32, copy=True).contiguous()  # packing transforms it in place
         columns, depth = weight.shape
         size = packed_size(library, columns, depth, precision)
         padded = (columns + 31) // 32 * 32
@@ -186,7 +205,12 @@ class PackedLinear:
             self.bias = torch.zeros(padded)
             self.bias[:columns] = bias
         pointer, kind = self.memory.data_ptr(), WEIGHT_TYPES[precision]
-        library.pack(weight.data_ptr(), columns, depth, kind, pointer, self.scale.data_ptr(), threads)
+        panel = packed_size(library, PANEL, depth, precision)
+        step = max(PIECE_BYTES // (4 * depth * PANEL), 1) * PANEL
+        for begin in range(0, columns, step):
+            piece = weight[begin : begin + step].to(torch.float32, copy=True).contiguous()  # packing changes it
+            target, scale = pointer + begin // PANEL * panel, self.scale.data_ptr() + begin * 4
+            library.pack(piece.data_ptr(), len(piece), depth, kind, target, scale, threads)
         self.bytes = size + padded * 4
         self.struct = Linear(
             pointer,
@@ -195,7 +219,7 @@ class PackedLinear:
             columns,
             depth,
             kind,
-            library.hadamard_block(depth, kind),
+            library.transform_block(depth, kind),
         )
 
 

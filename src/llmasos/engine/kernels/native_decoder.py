@@ -1,4 +1,4 @@
-"""Decoder layers on the native kernels: int8, int4 or bfloat16 weights, bfloat16 paged cache."""
+"""Decoder layers on the native kernels: int8, int4 or bfloat16 weights, bfloat16 or int8 paged cache."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from llmasos.engine.kernels import native
 from llmasos.engine.kernels.decoder import BLOCK_SIZE, MODULES, AdapterLayers, Precision
-from llmasos.engine.kernels.memory import Arena, huge_buffer
-from llmasos.errors import OutOfMemory, Unsupported
-from llmasos.hardware import memory
+from llmasos.engine.kernels.fused_projections import interleave, pad_depth, stack
+from llmasos.engine.kernels.memory import Arena
+from llmasos.engine.kernels.native_cache import NativeCache
+from llmasos.errors import Unsupported
 from llmasos.i18n import t
-from llmasos.units import format_bytes
 
 if TYPE_CHECKING:
     import torch
 
     from llmasos.engine.architecture import DecoderSpec
     from llmasos.engine.batch import SequenceSlice
+    from llmasos.engine.cache_dtype import CacheDtype
     from llmasos.engine.weights import DecoderWeights, LayerWeights, Projection
 
 
@@ -38,13 +39,16 @@ class NativeDecoder:
         *,
         precision: Precision,
         threads: int,
+        cache_dtype: CacheDtype,
         max_rows: int = 512,
     ) -> None:
-
         if precision == "fp32":
             raise Unsupported(t("the native kernels compute in int8, int4 or bf16, not in fp32"))
         self._library, self._spec, self._threads = library, spec, threads
         self.precision: Precision = precision
+        self.cache_dtype: CacheDtype = cache_dtype
+        self._cache = NativeCache(library, spec, cache_dtype)
+        self.bytes_per_block = self._cache.bytes_per_block
         # int4 costs accuracy everywhere and most in the head, whose share of the time is small: it stays int8.
         self._head_precision = "int8" if precision == "int4" else precision
         self._keep: list[Any] = []  # memory that the structures point to
@@ -67,8 +71,6 @@ class NativeDecoder:
             workspace=None,
         )
         self._ensure_rows(max_rows)
-        self.bytes_per_block = len(spec.layers) * 2 * spec.kv_heads * spec.head_dim * BLOCK_SIZE * 2
-        self._cache: torch.Tensor | None = None
         self._adapters: dict[str, tuple[Any, int, AdapterLayers]] = {}
         self._call = native.BatchCall()
         self._call_keep: tuple[Any, ...] = ()
@@ -112,10 +114,10 @@ class NativeDecoder:
 
     def _fill(self, struct: native.Layer, layer: LayerWeights) -> None:
         spec = self._spec
-        struct.qkv = self._pack(_stack(layer.query, layer.key, layer.value), self.precision)
+        struct.qkv = self._pack(stack(layer.query, layer.key, layer.value), self.precision)
         struct.output = self._pack(layer.output, self.precision)
-        struct.gate_up = self._pack(_interleave(layer.gate, layer.up, self._intermediate), self.precision)
-        struct.down = self._pack(_pad_depth(layer.down, self._intermediate), self.precision)
+        struct.gate_up = self._pack(interleave(layer.gate, layer.up, self._intermediate), self.precision)
+        struct.down = self._pack(pad_depth(layer.down, self._intermediate), self.precision)
         struct.input_norm = self._pinned(layer.input_norm)
         struct.post_attention_norm = self._pinned(layer.post_attention_norm)
         struct.attention_out_norm = self._pinned(layer.attention_out_norm)
@@ -124,6 +126,7 @@ class NativeDecoder:
         attention.heads, attention.kv_heads = spec.heads, spec.kv_heads
         attention.head_dim, attention.rotary_dim = spec.head_dim, spec.head_dim
         attention.scale, attention.epsilon = spec.attention_scale, spec.epsilon
+        attention.cache = self._cache.type
         attention.query_norm = self._pinned(layer.query_norm)
         attention.key_norm = self._pinned(layer.key_norm)
 
@@ -139,41 +142,20 @@ class NativeDecoder:
         self._model.workspace = workspace
 
     def allocate_cache(self, blocks: int) -> None:
-        import torch
-
         spec = self._spec
-        needed = blocks * self.bytes_per_block
-        available = memory().available
-        if needed > available:
-            raise OutOfMemory(
-                t(
-                    "a KV cache of {blocks} blocks needs {needed}, {available} are free",
-                    blocks=blocks,
-                    needed=format_bytes(needed),
-                    available=format_bytes(available),
-                ),
-                needed=needed,
-                available=available,
-            )
-        self._cache = None
-        head_block = spec.head_dim * BLOCK_SIZE
-        # (layers, keys and values, blocks, kv heads * head block); see attention.h for the order inside a head's block.
-        shape = (len(spec.layers), 2, blocks, spec.kv_heads * head_block)
-        cache = huge_buffer(needed).view(torch.bfloat16).view(shape)
-        self._cache = cache
+        self._cache.allocate(blocks)
         positions = min(spec.context_length, blocks * BLOCK_SIZE)
         tables = {name: rope.tables(positions) for name, rope in spec.ropes.items()}
         self._tables = tables
         for index, (struct, layer) in enumerate(zip(self._layers, spec.layers, strict=True)):
-            struct.keys, struct.values = cache[index, 0].data_ptr(), cache[index, 1].data_ptr()
+            struct.cache = self._cache.layer(index)
             struct.attention.window = layer.window
             cosine, sine = tables[layer.rope] if layer.rope is not None else (None, None)
             struct.attention.cosine = cosine.data_ptr() if cosine is not None else None
             struct.attention.sine = sine.data_ptr() if sine is not None else None
 
     def copy_block(self, source: int, target: int) -> None:
-        assert self._cache is not None
-        self._cache[:, :, target] = self._cache[:, :, source]
+        self._cache.copy_block(source, target)
 
     def add_adapter(self, name: str, layers: AdapterLayers) -> None:
         import torch
@@ -226,19 +208,12 @@ class NativeDecoder:
     def attention_weights(self, layer: int, piece: SequenceSlice) -> torch.Tensor:
         import torch
 
-        assert self._cache is not None
         spec = self._spec
-        rows = self._call.rows
-        raw = (ctypes.c_uint16 * (rows * spec.heads * spec.head_dim)).from_address(
-            self._library.queries(self._model.workspace)
-        )
-        queries = torch.frombuffer(raw, dtype=torch.bfloat16).view(rows, spec.heads, spec.head_dim)
-        queries = queries[piece.start : piece.start + piece.length].float()
         total = piece.context + piece.length
-        count = (total + BLOCK_SIZE - 1) // BLOCK_SIZE
-        # keys: (blocks, kv heads, dim / 2, tokens, 2) -> (kv heads, blocks * tokens, dim)
-        keys = self._cache[layer, 0, piece.blocks[:count]].view(count, spec.kv_heads, spec.head_dim // 2, BLOCK_SIZE, 2)
-        keys = keys.permute(1, 0, 3, 2, 4).reshape(spec.kv_heads, count * BLOCK_SIZE, spec.head_dim)[:, :total].float()
+        queries = torch.empty(piece.length, spec.heads, spec.head_dim)
+        end = piece.start + piece.length
+        self._library.read_queries(byref(self._model), piece.start, end, queries.data_ptr())
+        keys = self._cache.keys(self._layers[layer].attention, layer, piece.blocks, total)
         grouped = queries.view(piece.length, spec.kv_heads, -1, spec.head_dim).permute(1, 2, 0, 3)
         scores = torch.einsum("kgrd,ktd->kgrt", grouped, keys).reshape(spec.heads, piece.length, total)
         last = torch.arange(piece.length)[:, None] + piece.context
@@ -266,50 +241,6 @@ class NativeDecoder:
     def close(self) -> None:
         self._library.free_workspace(self._model.workspace)
         self._model.workspace = None
-        self._cache = None
+        self._cache.free()
         self._keep.clear()
         self._adapters.clear()
-
-
-def _stack(*projections: Projection) -> Projection:
-    import torch
-
-    from llmasos.engine.weights import Projection
-
-    weight = torch.cat([item.weight for item in projections])
-    if all(item.bias is None for item in projections):
-        return Projection(weight)
-    biases = [item.bias if item.bias is not None else torch.zeros(item.weight.shape[0]) for item in projections]
-    return Projection(weight, torch.cat(biases))
-
-
-def _interleave(gate: Projection, up: Projection, intermediate: int) -> Projection:
-    """Columns in groups of 16, gate and up in turn, so that one tile holds both halves of the gated product."""
-    import torch
-
-    from llmasos.engine.weights import Projection
-
-    def pad(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.shape[0] == intermediate:
-            return tensor.view(intermediate // 16, 16, *tensor.shape[1:])
-        padded = torch.zeros(intermediate, *tensor.shape[1:])
-        padded[: tensor.shape[0]] = tensor
-        return padded.view(intermediate // 16, 16, *tensor.shape[1:])
-
-    weight = torch.stack([pad(gate.weight), pad(up.weight)], 1).view(2 * intermediate, -1)
-    if gate.bias is None and up.bias is None:
-        return Projection(weight)
-    zeros = torch.zeros(gate.weight.shape[0])
-    biases = [pad(item.bias if item.bias is not None else zeros) for item in (gate, up)]
-    return Projection(weight, torch.stack(biases, 1).view(-1))
-
-
-def _pad_depth(projection: Projection, depth: int) -> Projection:
-    import torch
-
-    from llmasos.engine.weights import Projection
-
-    missing = depth - projection.weight.shape[1]
-    return (
-        Projection(torch.nn.functional.pad(projection.weight, (0, missing)), projection.bias) if missing else projection
-    )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmasos.engine.kernels.cache_store import VectorStore, hadamard, make_store, vector_bytes
 from llmasos.engine.kernels.decoder import BLOCK_SIZE
 
 if TYPE_CHECKING:
@@ -31,33 +32,32 @@ class AttentionRule:
 
 
 class PagedAttention:
-    """Keys and values of all layers, (layers, slots, kv heads, dim), and the batch at hand."""
+    """Keys and values of all layers in a floating type or int8, and the batch at hand."""
 
     def __init__(
         self, layers: int, kv_heads: int, key_dim: int, value_dim: int, dtype: torch.dtype, device: str
     ) -> None:
         self._layers, self._kv_heads, self._key_dim, self._value_dim = layers, kv_heads, key_dim, value_dim
         self._dtype, self._device = dtype, device
-        self.bytes_per_block = layers * kv_heads * (key_dim + value_dim) * BLOCK_SIZE * dtype.itemsize
-        self._keys: torch.Tensor | None = None
-        self._values: torch.Tensor | None = None
+        self._transform = None if dtype.is_floating_point else hadamard(key_dim, device)
+        token = vector_bytes(key_dim, dtype) + vector_bytes(value_dim, dtype)
+        self.bytes_per_block = layers * kv_heads * token * BLOCK_SIZE
+        self._keys: VectorStore | None = None
+        self._values: VectorStore | None = None
 
     def allocate(self, blocks: int) -> None:
         """Zeroed cache of ``blocks`` blocks."""
-        import torch
-
-        slots = blocks * BLOCK_SIZE
         self._keys = self._values = None
-        shape = (self._layers, slots, self._kv_heads)
-        self._keys = torch.zeros(*shape, self._key_dim, dtype=self._dtype, device=self._device)
-        self._values = torch.zeros(*shape, self._value_dim, dtype=self._dtype, device=self._device)
+        shape = (self._layers, blocks * BLOCK_SIZE, self._kv_heads)
+        self._keys = make_store(*shape, self._key_dim, self._dtype, self._device)
+        self._values = make_store(*shape, self._value_dim, self._dtype, self._device)
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy one block in all layers."""
         assert self._keys is not None and self._values is not None
         old, new = (slice(index * BLOCK_SIZE, (index + 1) * BLOCK_SIZE) for index in (source, target))
-        self._keys[:, new] = self._keys[:, old]
-        self._values[:, new] = self._values[:, old]
+        self._keys.copy(old, new)
+        self._values.copy(old, new)
 
     def start(self, rows: int, slices: Sequence[SequenceSlice]) -> None:
         """Begin a forward pass over ``rows`` rows."""
@@ -83,8 +83,12 @@ class PagedAttention:
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Store (rows, kv heads, dim) of the batch's rows."""
         assert self._keys is not None and self._values is not None
-        self._keys[layer, self._slots] = keys.to(self._dtype)
-        self._values[layer, self._slots] = values.to(self._dtype)
+        self._keys.write(layer, self._slots, self._transformed(keys))
+        self._values.write(layer, self._slots, values)
+
+    def _transformed(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Queries or keys (..., dim) in the form whose products the cache keeps."""
+        return vectors if self._transform is None else vectors.float() @ self._transform
 
     def attend(self, layer: int, query: torch.Tensor, rule: AttentionRule) -> torch.Tensor:
         """(rows, heads, dim) -> (rows, heads, value dim): one padded product for decode rows, one a longer slice."""
@@ -127,10 +131,10 @@ class PagedAttention:
         return self._weights(rows, self._gather(self._keys, layer, self._slots_of[number][None]), allowed[None], rule)
 
     @staticmethod
-    def _gather(cache: torch.Tensor | None, layer: int, slots: torch.Tensor) -> torch.Tensor:
+    def _gather(store: VectorStore | None, layer: int, slots: torch.Tensor) -> torch.Tensor:
         """(batch, keys) slots -> (batch, kv heads, keys, dim) float32."""
-        assert cache is not None
-        return cache[layer][slots].permute(0, 2, 1, 3).float()
+        assert store is not None
+        return store.read(layer, slots).permute(0, 2, 1, 3)
 
     def _weights(
         self, query: torch.Tensor, keys: torch.Tensor, allowed: torch.Tensor, rule: AttentionRule
@@ -139,7 +143,7 @@ class PagedAttention:
         import torch
 
         batch, rows, _, dim = query.shape
-        grouped = query.view(batch, rows, self._kv_heads, -1, dim).float()
+        grouped = self._transformed(query).reshape(batch, rows, self._kv_heads, -1, dim).float()
         scores = torch.einsum("brkgd,bktd->bkgrt", grouped, keys) * rule.scale
         if rule.softcap is not None:
             scores = rule.softcap * torch.tanh(scores / rule.softcap)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from llmasos.engine.architecture import DecoderSpec
     from llmasos.engine.batch import SequenceSlice
+    from llmasos.engine.cache_dtype import CacheDtype
     from llmasos.engine.weights import DecoderWeights, LayerWeights, Projection
 
 
@@ -24,7 +25,7 @@ class _Linear:
     def __init__(self, projection: Projection, precision: Precision, device: str) -> None:
         import torch
 
-        weight = projection.weight
+        weight = projection.weight.float()
         self.bias = None if projection.bias is None else projection.bias.to(device)
         self._integer = precision == "int8"
         if self._integer:
@@ -96,7 +97,13 @@ class TorchDecoder:
     kernels = "torch"
 
     def __init__(
-        self, spec: DecoderSpec, weights: DecoderWeights, *, precision: Precision, device: str = "cpu"
+        self,
+        spec: DecoderSpec,
+        weights: DecoderWeights,
+        *,
+        precision: Precision,
+        cache_dtype: CacheDtype,
+        device: str = "cpu",
     ) -> None:
         import torch
 
@@ -107,6 +114,7 @@ class TorchDecoder:
             )
         self._spec, self._device = spec, device
         self.precision: Precision = precision
+        self.cache_dtype: CacheDtype = cache_dtype
         self._layers = [_Layer(layer, precision, device) for layer in weights.layers()]
         head = weights.head()
         self._head_norm = head.norm.to(device)
@@ -116,7 +124,7 @@ class TorchDecoder:
             for layer in self._layers
             for name in ("query", "key", "value", "output", "gate", "up", "down")
         )
-        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        dtype: torch.dtype = getattr(torch, cache_dtype)
         self._attention = PagedAttention(len(spec.layers), spec.kv_heads, spec.head_dim, spec.head_dim, dtype, device)
         self._rules = [AttentionRule(spec.attention_scale, layer.window) for layer in spec.layers]
         self.bytes_per_block = self._attention.bytes_per_block

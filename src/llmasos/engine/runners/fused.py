@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmasos.engine.architecture import DecoderSpec, read_spec
+from llmasos.engine.cache_dtype import CacheDtype, choose_cache_dtype
 from llmasos.engine.hooks import Intervention, run_with_interventions
 from llmasos.engine.kernels import native
 from llmasos.engine.kernels.decoder import BLOCK_SIZE, PRECISIONS, AdapterLayers, Decoder, Precision
+from llmasos.engine.kernels.memory import release_freed
 from llmasos.engine.weights import DecoderWeights
 from llmasos.errors import InvalidRequest, did_you_mean
 from llmasos.hardware import choose_dtype, choose_threads
@@ -39,6 +41,11 @@ def choose_precision(requested: str | None, *, device: str) -> Precision:
     return "fp32" if choose_dtype(device=device) == "float32" else "bf16"
 
 
+def _exact_cache(precision: Precision) -> CacheDtype:
+    """The format of keys and values that a precision computes with."""
+    return "float32" if precision == "fp32" else "bfloat16"
+
+
 class FusedRunner:
     """Token ids in, logits out, over a :class:`~llmasos.engine.kernels.decoder.Decoder`."""
 
@@ -49,6 +56,7 @@ class FusedRunner:
         directory: Path,
         *,
         precision: str | None = None,
+        cache_dtype: str | None = None,
         device: str = "cpu",
         threads: int | None = None,
         context_length: int | None = None,
@@ -58,6 +66,7 @@ class FusedRunner:
 
         Args:
             precision: ``int8``, ``int4``, ``bf16``, ``fp32`` or ``None`` for the best of this machine.
+            cache_dtype: ``bfloat16``, ``int8`` or ``None`` for that of the model's arithmetic.
             device: torch device.
             threads: computing threads; default: the usable cores.
             context_length: a limit below the model's own.
@@ -67,9 +76,16 @@ class FusedRunner:
         weights = DecoderWeights(directory, self.spec)
         chosen = choose_precision(precision, device=device)
         self.decoder: Decoder = build_decoder(
-            self.spec, weights, precision=chosen, device=device, threads=choose_threads(threads), kernels=kernels
+            self.spec,
+            weights,
+            precision=chosen,
+            cache_dtype=choose_cache_dtype(cache_dtype, exact=_exact_cache(chosen)),
+            device=device,
+            threads=choose_threads(threads),
+            kernels=kernels,
         )
         self._embedding = weights.embedding().to(device)
+        release_freed()
         self._device = device
         self.vocabulary_size = self.spec.vocabulary
         self.context_length = min(context_length or self.spec.context_length, self.spec.context_length)
@@ -79,12 +95,18 @@ class FusedRunner:
     @property
     def description(self) -> str:
         """Kernels and precision, for people."""
-        return f"fused, {self.decoder.kernels} kernels, {self.decoder.precision}"
+        cache = "" if self.cache_dtype == _exact_cache(self.decoder.precision) else f", {self.cache_dtype} cache"
+        return f"fused, {self.decoder.kernels} kernels, {self.decoder.precision}{cache}"
 
     @property
     def precision(self) -> str:
         """The number format of the weights."""
         return self.decoder.precision
+
+    @property
+    def cache_dtype(self) -> CacheDtype:
+        """The number format of keys and values."""
+        return self.decoder.cache_dtype
 
     @property
     def weight_bytes(self) -> int:
@@ -144,6 +166,7 @@ def build_decoder(
     weights: DecoderWeights,
     *,
     precision: Precision,
+    cache_dtype: CacheDtype,
     device: str,
     threads: int,
     kernels: str | None = None,
@@ -154,10 +177,10 @@ def build_decoder(
 
     library = native.load() if device == "cpu" and precision != "fp32" and kernels != "torch" else None
     if library is not None:
-        return NativeDecoder(library, spec, weights, precision=precision, threads=threads)
+        return NativeDecoder(library, spec, weights, precision=precision, cache_dtype=cache_dtype, threads=threads)
     if kernels == "native":
         raise InvalidRequest(
             t("the native kernels cannot compute {precision} on {device} here", precision=precision, device=device),
             hint=t("`llmasos doctor` says what this machine offers."),
         )
-    return TorchDecoder(spec, weights, precision=precision, device=device)
+    return TorchDecoder(spec, weights, precision=precision, cache_dtype=cache_dtype, device=device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from llmasos.engine.batch import Batch, SequenceSlice
+from llmasos.engine.cache_dtype import CacheDtype, choose_cache_dtype
 from llmasos.engine.kernels.decoder import BLOCK_SIZE
 from llmasos.engine.kernels.paged_attention import AttentionRule, PagedAttention
 from llmasos.errors import Unsupported
@@ -68,16 +69,20 @@ class TransformersRunner:
     block_size = BLOCK_SIZE
     capabilities = frozenset({"logits"})
 
-    def __init__(self, model: PreTrainedModel, *, context_length: int | None, name: str) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, context_length: int | None, name: str, cache_dtype: str | None = None
+    ) -> None:
         """Take over a loaded model.
 
         Args:
             context_length: longest sequence; ``None``: the model has no fixed limit, which the cache then sets.
             name: of the model, for messages.
+            cache_dtype: ``bfloat16``, ``int8`` or ``None`` for that of the model.
 
         Raises:
             Unsupported: the attention interface does not carry this model.
         """
+        import torch
         from transformers import AttentionInterface
 
         AttentionInterface.register(INTERFACE, _attend)
@@ -95,13 +100,21 @@ class TransformersRunner:
         self._attention = PagedAttention(
             config.num_hidden_layers, kv_heads, key_dim, value_dim, model.dtype, self._device
         )
-        self.bytes_per_block = self._attention.bytes_per_block
         self._check(expected)
+        # The model has proved itself with an exact cache; another format is the caller's wish.
+        self.cache_dtype = choose_cache_dtype(cache_dtype, exact=cast(CacheDtype, self.precision))
+        if self.cache_dtype != self.precision:
+            dtype: torch.dtype = getattr(torch, self.cache_dtype)
+            self._attention = PagedAttention(
+                config.num_hidden_layers, kv_heads, key_dim, value_dim, dtype, self._device
+            )
+        self.bytes_per_block = self._attention.bytes_per_block
 
     @property
     def description(self) -> str:
         """How the model is run, for people."""
-        return f"transformers, {str(self._model.dtype).removeprefix('torch.')}"
+        cache = "" if self.cache_dtype == self.precision else f", {self.cache_dtype} cache"
+        return f"transformers, {self.precision}{cache}"
 
     @property
     def device(self) -> str:
