@@ -35,8 +35,8 @@ class MessageWriter:
         self._stop_sequences = stop_sequences
         self._show_thinking = show_thinking
         self._last: Piece | None = None
+        self._open: dict[str, Any] | None = None
         self._parts: list[str] = []
-        self._call: int | None = None
         self._thought = ReasoningTokens()
         self.usage: Usage | None = None
         """At the end."""
@@ -45,7 +45,6 @@ class MessageWriter:
             "stop_sequence": None, "usage": {"input_tokens": prompt_tokens, "cache_creation_input_tokens": 0,
                                              "cache_read_input_tokens": 0, "output_tokens": 0},
         }  # fmt: skip
-        self._open: dict[str, Any] | None = None
 
     def begin(self) -> list[Event]:
         """The events before the first piece."""

@@ -255,7 +255,7 @@ def _head(fields: ResponseRequest, stored: bool) -> dict[str, Any]:
         "safety_identifier": fields.safety_identifier,
         "store": stored,
         "temperature": fields.temperature,
-        "text": {"format": _plain_format(fields)},
+        "text": {"format": _dumped(fields.text.format)},
         "tool_choice": choice if isinstance(choice, str) else "auto" if choice is None else _dumped(choice),
         "tools": [{"parameters": None, "strict": None, **_dumped(tool)} for tool in fields.tools or ()],
         "top_logprobs": fields.top_logprobs,
@@ -265,10 +265,6 @@ def _head(fields: ResponseRequest, stored: bool) -> dict[str, Any]:
         "user": fields.user,
         "metadata": fields.metadata or {},
     }
-
-
-def _plain_format(fields: ResponseRequest) -> dict[str, Any]:
-    return _dumped(fields.text.format)
 
 
 def _dumped(value: Any) -> dict[str, Any]:
