@@ -239,6 +239,18 @@ def openai_bodies() -> Mapping[str, Any]:
     return BODIES
 
 
+def responses_bodies() -> Mapping[str, Any]:
+    from llmasos.server.openai.responses.routes import BODIES
+
+    return BODIES
+
+
+def anthropic_bodies() -> Mapping[str, Any]:
+    from llmasos.server.anthropic.routes import BODIES
+
+    return BODIES
+
+
 def configuration_page(language: str) -> str:
     """Every key of a server's configuration."""
     from llmasos.i18n import translate
@@ -277,6 +289,12 @@ PAGES: dict[str, Callable[[str], str]] = {
     "models.md": models_page,
     "server-configuration.md": configuration_page,
     "server-openai-fields.md": fields_page("OpenAI's API", "OpenAI 接口", "server-openai.md", openai_bodies),
+    "server-responses-fields.md": fields_page(
+        "OpenAI's Responses API", "OpenAI Responses 接口", "server-responses.md", responses_bodies
+    ),
+    "server-anthropic-fields.md": fields_page(
+        "Anthropic's API", "Anthropic 接口", "server-anthropic.md", anthropic_bodies
+    ),
     "server-ollama-fields.md": fields_page("Ollama's API", "Ollama 接口", "server-ollama.md", ollama_bodies),
 }
 

@@ -72,17 +72,20 @@ def data_texts() -> set[str]:
     from llmasos.cli.chat import options
     from llmasos.cli.commands import command_table
     from llmasos.modeling.options import Seq2SeqOptions
+    from llmasos.server.anthropic import routes as anthropic
     from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
     from llmasos.server.ollama import routes as ollama
     from llmasos.server.ollama.embed import EmbedOptions
     from llmasos.server.openai import routes as openai
+    from llmasos.server.openai.responses import routes as responses
     from llmasos.settings import Settings
 
     set_language("en")
     described = (Settings, ServerConfiguration, UpstreamConfiguration)
     found = {str(field.description) for model in described for field in model.model_fields.values()}
     found |= {options.explanation(Seq2SeqOptions(), field.name) for field in fields(Seq2SeqOptions)}
-    for body in (*ollama.BODIES.values(), *openai.BODIES.values(), EmbedOptions):
+    apis = (ollama.BODIES, openai.BODIES, responses.BODIES, anthropic.BODIES)
+    for body in (*(body for api in apis for body in api.values()), EmbedOptions):
         found |= {field.description for field in body.model_fields.values() if field.description}
         found.update(body.NOT_SUPPORTED.values())
     commands = [app.load_command(row.name, row.module) for row in command_table("en")]

@@ -33,7 +33,15 @@ OLLAMA = {
     "/api/pull": {"model": "nothing-of-this-name"},
     "/api/push": {"model": "nothing-of-this-name"},
 }
-BODIES = {**OPENAI, **OLLAMA}
+ANTHROPIC = {
+    "/v1/messages": {"model": "llama", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2},
+    "/v1/messages/count_tokens": {"model": "llama", "messages": [{"role": "user", "content": "a"}]},
+}
+RESPONSES = {
+    "/v1/responses": {"model": "llama", "input": "a", "max_output_tokens": 2},
+    "/v1/responses/input_tokens": {"model": "llama", "input": "a"},
+}
+BODIES = {**OPENAI, **OLLAMA, **ANTHROPIC, **RESPONSES}
 FIELDS = [
     "model", "messages", "prompt", "input", "max_tokens", "stream", "tools", "tool_choice", "response_format", "n",
     "stop", "temperature", "top_p", "logprobs", "top_logprobs", "logit_bias", "seed", "format", "options", "system",

@@ -79,3 +79,15 @@ def plain_data(value: Any, where: str) -> Any:
           where=where, kind=type(value).__name__),
         hint=t("Turn the value into text or a mapping first."),
     )  # fmt: skip
+
+
+def without_oldest_turn(messages: Sequence[Message]) -> list[Message] | None:
+    """The conversation without its oldest turn: the first message that is not the system's and all up to the next
+    of the user. ``None`` when only the last turn is left."""
+    start = next((index for index, message in enumerate(messages) if _role(message) != "system"), len(messages))
+    end = next((index for index in range(start + 1, len(messages)) if _role(messages[index]) == "user"), None)
+    return None if end is None else [*messages[:start], *messages[end:]]
+
+
+def _role(message: Message) -> object:
+    return message.get("role") if isinstance(message, Mapping) else None

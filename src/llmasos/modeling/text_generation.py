@@ -11,7 +11,7 @@ from llmasos.errors import ContextLengthExceeded, InvalidRequest
 from llmasos.i18n import t
 from llmasos.modeling.backend import GenerationBackend, GenerationRequest
 from llmasos.modeling.chat_template import ChatTemplate
-from llmasos.modeling.messages import Message
+from llmasos.modeling.messages import Message, without_oldest_turn
 from llmasos.modeling.options import SamplingOptions, Truncation
 from llmasos.modeling.results import Delta, Generation, Timings, TokenLogprob, Usage
 from llmasos.modeling.tokenizer import Encoded, Tokenizer
@@ -105,7 +105,7 @@ class PromptFitter:
             first_length = len(ids) if first_length is None else first_length
             if room is None or len(ids) <= room:
                 return TokenPrompt(ids, first_length - len(ids))
-            shorter = _without_oldest_turn(remaining)
+            shorter = without_oldest_turn(remaining)
             if truncate is None or shorter is None:
                 raise self.too_long(len(ids), room, max_tokens)
             remaining = shorter
@@ -146,18 +146,6 @@ class PromptFitter:
         return ContextLengthExceeded(
             t("the prompt has {length} tokens; there is room for {room}", length=length, room=room), hint=hint
         )
-
-
-def _without_oldest_turn(messages: Sequence[Message]) -> list[Message] | None:
-    """The conversation without its oldest turn: the first message that is not the system's and all up to the next
-    of the user. ``None`` when only the last turn is left."""
-    start = next((index for index, message in enumerate(messages) if _role(message) != "system"), len(messages))
-    end = next((index for index in range(start + 1, len(messages)) if _role(messages[index]) == "user"), None)
-    return None if end is None else [*messages[:start], *messages[end:]]
-
-
-def _role(message: Message) -> object:
-    return message.get("role") if isinstance(message, Mapping) else None
 
 
 class TextGenerator:

@@ -18,9 +18,11 @@ from llmasos import __version__
 from llmasos.errors import InvalidRequest, LLMasOSError
 from llmasos.i18n import t
 from llmasos.server import health
+from llmasos.server.anthropic import routes as anthropic
 from llmasos.server.keys import KeyStore
 from llmasos.server.ollama import routes as ollama
 from llmasos.server.openai import routes as openai
+from llmasos.server.openai.responses.store import ResponseStore
 from llmasos.server.serving.service import ModelService
 from llmasos.server.web.access import AccessMiddleware, record_of
 from llmasos.server.web.body import WARNING_HEADER
@@ -44,6 +46,7 @@ def create_application(service: ModelService) -> FastAPI:
         try:
             yield
         finally:
+            await application.state.responses.close()
             await service.close()
 
     application = FastAPI(
@@ -51,8 +54,9 @@ def create_application(service: ModelService) -> FastAPI:
         description="One server for clients of OpenAI, Anthropic and Ollama.",
     )  # fmt: skip
     application.state.service = service
+    application.state.responses = ResponseStore(configuration.responses_kept, configuration.responses_bytes)
     application.state.gate = Gate(configuration, KeyStore(service.library.catalogue.database))
-    for router in openai.ROUTERS:
+    for router in (*openai.ROUTERS, *anthropic.ROUTERS):
         application.include_router(router, dependencies=[Depends(requires("inference"))])
     ollama.include(application)
     application.include_router(health.router)

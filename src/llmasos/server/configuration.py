@@ -69,6 +69,10 @@ class ServerConfiguration(_Section):
         600.0, gt=0, description="Seconds after which a request ends; a request may ask for less. null: never."
     )
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest body of a request.")
+    responses_kept: int = Field(
+        1000, ge=0, description="Answers of /v1/responses kept in memory for a later look; 0: none."
+    )
+    responses_bytes: int = Field(256 * 2**20, ge=0, description="Memory that they may take; the oldest go first.")
     drain_seconds: float | None = Field(
         None, ge=0, description="How long running requests may go on after SIGTERM; null: until they end."
     )

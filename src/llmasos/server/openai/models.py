@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from llmasos.errors import NotFound, did_you_mean
 from llmasos.i18n import t
 from llmasos.modeling.chat_template import missing_template
+from llmasos.server.anthropic.models import is_anthropic, model_info, page
 from llmasos.server.openai.chat import ToolDefinition
 from llmasos.server.openai.fields import ChatMessage, messages_of
 from llmasos.server.serving.names import Listed
@@ -24,6 +25,8 @@ router = APIRouter(tags=["OpenAI"])
 @router.get("/v1/models", **documented(None, "All models that can be named."))
 async def list_models(context: RequestContext) -> Response:
     """List the models."""
+    if is_anthropic(context.request):
+        return JSONResponse(page(context.request, context.service.names.listing()))
     return JSONResponse({"object": "list", "data": [_model(item) for item in context.service.names.listing()]})
 
 
@@ -33,7 +36,7 @@ async def show_model(model: str, context: RequestContext) -> Response:
     listing = context.service.names.listing()
     for item in listing:
         if item.name == model:
-            return JSONResponse(_model(item))
+            return JSONResponse(model_info(item) if is_anthropic(context.request) else _model(item))
     raise NotFound(
         t("there is no model {name!r} here", name=model), hint=did_you_mean(model, [item.name for item in listing])
     )

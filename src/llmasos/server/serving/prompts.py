@@ -73,8 +73,9 @@ def prepare_prompt(job: Job, tokenizer: Tokenizer, template: ChatTemplate | None
         )
     text = str(prompt)
     source = "\n".join(template.sources.values())
-    # Under a grammar there is no place for reasoning.
-    reasoning = job.split_reasoning and grammar is None and marks_reasoning(source)
+    # Under a grammar there is no place for reasoning, but in the text that may go before calls of tools.
+    free = grammar is None or (format is not None and job.tool_choice == "auto")
+    reasoning = job.split_reasoning and free and marks_reasoning(source)
     return PreparedPrompt(
         [*job.context_ids, *tokenizer.encode_prompt(prompt)],
         tool_format=format,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llmasos.engine.tool_calls import TextDelta, ToolCallParser
 from llmasos.engine.tool_formats import ToolFormat
-from llmasos.server.serving.job import ToolCallPiece
+from llmasos.server.serving.job import Piece, ToolCallPiece
 
 OPENING, CLOSING = "<think>", "</think>"
 _SPACE = " \t\r\n"
@@ -133,3 +133,22 @@ class OutputReader:
                 self.calls += 1
             calls.append(piece)
         return words, calls
+
+
+class ReasoningTokens:
+    """Counts the tokens with which a model thinks, as its pieces come; their closing marker is not among them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._uncertain = 0
+        self._over = False
+
+    def add(self, piece: Piece) -> None:
+        """Take in the next piece of the output."""
+        if self._over:
+            return
+        self._uncertain += len(piece.token_ids)
+        if piece.reasoning:
+            self.count += self._uncertain
+            self._uncertain = 0
+        self._over = bool(piece.text or piece.tool_calls)

@@ -60,7 +60,10 @@ def openai_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, 
 def anthropic_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, Any]:
     """Anthropic's form."""
     kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message_of(error)}, "request_id": request_id}
+    message = message_of(error)
+    if isinstance(error, ContextLengthExceeded):  # there is no code; clients look for these words
+        message = f"prompt is too long: {message}"
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
 
 
 def ollama_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, Any]:
@@ -68,9 +71,9 @@ def ollama_body(error: LLMasOSError, status: int, request_id: str) -> dict[str, 
     return {"error": message_of(error)}
 
 
-def body_of(path: str) -> ErrorBody:
-    """The form of the API that a path belongs to."""
-    if path.startswith("/v1/messages"):
+def body_of(path: str, headers: Mapping[str, str]) -> ErrorBody:
+    """The form of the API that a path belongs to; what two share goes by the header of Anthropic's clients."""
+    if path.startswith("/v1/messages") or (path.startswith("/v1/models") and "anthropic-version" in headers):
         return anthropic_body
     if path.startswith("/api/"):
         return ollama_body
@@ -90,7 +93,7 @@ class HttpError(LLMasOSError):
 def error_response(request: Request, error: LLMasOSError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that failed."""
     status = getattr(error, "status", error.http_status)
-    body = body_of(request.url.path)(error, status, request.scope.get("llmasos.request_id", ""))
+    body = body_of(request.url.path, request.headers)(error, status, request.scope.get("llmasos.request_id", ""))
     extra = dict(headers or {})
     if isinstance(error, TooManyRequests):
         extra["retry-after"] = str(max(1, math.ceil(error.retry_after)))
