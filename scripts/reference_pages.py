@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))  # also where this file is loaded by its path
 NOTE = "<!-- Written by scripts/reference_pages.py from the code; do not edit. -->"
 
 
@@ -282,12 +283,31 @@ def configuration_page(language: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def clients_page(language: str) -> str:
+    """Which clients are run against the server by its tests, and what they do there."""
+    from client_table import ABILITIES, table_rows
+
+    chinese = language == "zh"
+    names = ["对话", "流", "工具", "结构化输出", "向量", "错误", "取消"] if chinese else list(ABILITIES)
+    parts = [
+        "# 经过测试的客户端" if chinese else "# Clients that are tested",
+        NOTE,
+        "每个客户端都在测试中对真实的服务器和真实的模型运行；● 表示有测试证明。Responses 和 Anthropic 接口没有向量。"
+        if chinese
+        else "Each client is run by the tests against a real server with a real model; ● is shown by a test. Responses and "
+        "Anthropic's API have no embeddings.",
+        table(["客户端" if chinese else "Client", *names], table_rows()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: dict[str, Callable[[str], str]] = {
     "cli.md": commands_page,
     "settings.md": settings_page,
     "errors.md": errors_page,
     "models.md": models_page,
     "server-configuration.md": configuration_page,
+    "server-clients.md": clients_page,
     "server-openai-fields.md": fields_page("OpenAI's API", "OpenAI 接口", "server-openai.md", openai_bodies),
     "server-responses-fields.md": fields_page(
         "OpenAI's Responses API", "OpenAI Responses 接口", "server-responses.md", responses_bodies
