@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from llmasos.server.web.body import Fields
@@ -41,20 +40,11 @@ def documented(fields: type[Fields] | None, answer: str, *, required: bool = Tru
 
 
 def gather_schemas(document: dict[str, Any]) -> dict[str, Any]:
-    """Move the definitions inside the schemas of bodies to where references look for them.
-
-    The APIs have definitions of the same name and different content, so each name gets its API's in front.
-    """
+    """Move the definitions inside the schemas of bodies to where references look for them."""
     shared = document.setdefault("components", {}).setdefault("schemas", {})
     for operations in document.get("paths", {}).values():
         for operation in operations.values():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-            if "schema" not in content:
-                continue
-            api = operation.get("tags", ["LLMasOS"])[0]
-            text = json.dumps(content["schema"]).replace('"#/components/schemas/', f'"#/components/schemas/{api}.')
-            content["schema"] = json.loads(text)
-            for name, definition in content["schema"].pop("$defs", {}).items():
-                known = shared.setdefault(f"{api}.{name}", definition)
-                assert known == definition, f"{api} has two definitions named {name}"
+            for name, definition in content.get("schema", {}).pop("$defs", {}).items():
+                assert shared.setdefault(name, definition) == definition, f"two definitions are named {name}"
     return document
