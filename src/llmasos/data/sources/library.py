@@ -1,0 +1,51 @@
+"""Data sets of the library as sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmasos.data.sources.config import LibrarySource
+from llmasos.data.sources.planning import Found
+from llmasos.errors import NotFound, Unsupported
+from llmasos.i18n import t
+
+
+def find_library_data_set(source: LibrarySource) -> Found:
+    """The files of one split of a data set of the library.
+
+    Raises:
+        NotFound: the library has no such data set, or it has no such split.
+        Unsupported: the artefact is no data set.
+    """
+    from llmasos.library.kind import Kind
+    from llmasos.library.store import Library
+
+    library = Library()
+    version = library.resolve(source.reference)
+    if version.metadata.kind is not Kind.DATASET:
+        raise Unsupported(
+            t("{reference} is a {kind}, not a data set", reference=source.reference, kind=version.metadata.kind.value),
+            hint=t("`llmasos data list` lists the data sets."),
+        )
+    view = library.view(version)
+    files = split_files(view, source.split)
+    if not files:
+        splits = sorted({path.name.rsplit("-", 1)[0] for path in (view / "data").glob("*-*")})
+        raise NotFound(
+            t("{reference} has no split {split!r}", reference=source.reference, split=source.split),
+            hint=t("It has: {splits}.", splits=", ".join(splits) or "-"),
+        )
+    return Found(files, view, reference=source.reference, reference_digest=version.digest)
+
+
+def split_files(folder: Path, split: str) -> list[Path]:
+    """The files of a split in the folder of a prepared data set."""
+    return sorted(
+        path for path in (folder / "data").glob(f"{glob_escape(split)}-*") if path.name.rsplit("-", 1)[0] == split
+    )
+
+
+def glob_escape(text: str) -> str:
+    import glob
+
+    return glob.escape(text)
