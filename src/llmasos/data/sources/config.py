@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmasos.data.sources.layout import Layout
+from llmasos.recipe.unions import default_tag
 
 FileFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "text", "markdown", "html", "pdf"]
 
@@ -23,6 +24,11 @@ class _Source(BaseModel):
         None, description="Which columns make a sample of which kind; default: recognised from the first records."
     )
     metadata: tuple[str, ...] = Field((), description="Columns to keep beside the sample, to group or split by.")
+    into: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_]+$",
+        description="Split that all rows of this source go to, such as validation; default: train, which may be split.",
+    )
 
 
 class FileSource(_Source):
@@ -76,4 +82,7 @@ class LibrarySource(_Source):
     split: str = Field("train", description="Which of its splits.")
 
 
-Source = Annotated[FileSource | AlignedSource | HubSource | LibrarySource, Field(discriminator="source")]
+Source = Annotated[
+    Annotated[FileSource | AlignedSource | HubSource | LibrarySource, Field(discriminator="source")],
+    default_tag("source", "files"),
+]

@@ -76,6 +76,7 @@ class SourcePlan(_Document):
     layout: Layout
     recognised: str | None
     metadata: tuple[str, ...]
+    into: str
     unused_columns: tuple[str, ...]
     reading: Reading
     files: tuple[FilePlan, ...]

@@ -20,6 +20,7 @@ from llmasos.data.sources.scan import count_lines, format_of, scan_file
 from llmasos.errors import InvalidRecipe, InvalidRequest, NotFound
 from llmasos.i18n import t
 
+TRAIN = "train"
 _SAMPLE = 100
 """Records that are looked at to recognise a layout."""
 
@@ -183,7 +184,8 @@ def _plan_source(
     used = layout.columns() | set(source.metadata)
     unused = [column for column in dict.fromkeys(key for fields in sample for key in fields) if column not in used]
     return SourcePlan(
-        name=name, layout=layout, recognised=recognised, metadata=source.metadata, unused_columns=tuple(unused),
+        name=name, layout=layout, recognised=recognised, metadata=source.metadata,
+        into=source.into or TRAIN, unused_columns=tuple(unused),
         reading=reading, files=tuple(files), skipped_files=tuple(found.skipped), reference=found.reference,
         reference_digest=found.reference_digest,
     )  # fmt: skip
@@ -271,8 +273,8 @@ def _layout(
             layout = layout.model_copy(update={"names": found.class_names[layout.label]})
         return layout, None
     if isinstance(source, AlignedSource):
-        layout = ParallelLayout(source_language=source.first_language, target_language=source.second_language)
-        return layout, "parallel text"
+        aligned = ParallelLayout(source_language=source.first_language, target_language=source.second_language)
+        return aligned, "parallel text"
     recognised = recognise(sample, class_names=found.class_names)
     if recognised is None:
         where = files[0].path if files else str(source)

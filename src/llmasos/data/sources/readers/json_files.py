@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,23 +106,21 @@ def _at(value: JsonValue, path: str, file: FilePlan) -> Items:
 
 
 def _stream(text: io.TextIOWrapper, file: FilePlan) -> Items:
-    """The elements of the outer list, with the line each begins on."""
+    """The elements of the outer list, numbered from 1: several may stand on one line."""
     buffer = _Buffer(text)
     if buffer.next_character() != "[":
-        value, line = buffer.value(file)
-        yield _checked(line, value, buffer.last)
+        yield _checked(1, buffer.value(file), buffer.last)
         if buffer.next_character():
             raise _not_json(file, buffer.line, "Extra data")
         return
     buffer.skip()
-    while True:
+    for number in itertools.count(1):
         character = buffer.next_character()
         if character == "]":
             return
         if character == "":
             raise _not_json(file, buffer.line, t("the list is not closed"))
-        value, line = buffer.value(file)
-        yield _checked(line, value, buffer.last)
+        yield _checked(number, buffer.value(file), buffer.last)
         character = buffer.next_character()
         if character == ",":
             buffer.skip()
@@ -129,13 +128,13 @@ def _stream(text: io.TextIOWrapper, file: FilePlan) -> Items:
             raise _not_json(file, buffer.line, t("a comma or ] is missing"))
 
 
-def _checked(line: int, value: JsonValue, raw: str) -> Item:
+def _checked(number: int, value: JsonValue, raw: str) -> Item:
     if "\\ud" in raw or "\\uD" in raw:
         try:
             orjson.dumps(value)
         except TypeError:
-            return Broken(line, "broken_json", "half of a surrogate pair", raw)
-    return _record(line, value, raw)
+            return Broken(number, "broken_json", "half of a surrogate pair", raw)
+    return _record(number, value, raw)
 
 
 class _Buffer:
@@ -172,8 +171,8 @@ class _Buffer:
     def skip(self) -> None:
         self._position += 1
 
-    def value(self, file: FilePlan) -> tuple[JsonValue, int]:
-        """The value that begins here, and its line."""
+    def value(self, file: FilePlan) -> JsonValue:
+        """The value that begins here."""
         wanted = _CHUNK
         while True:
             try:
@@ -188,11 +187,10 @@ class _Buffer:
                     line = self.line + self._content.count("\n", self._position, error.pos)
                     raise _not_json(file, line, error.msg) from error
             wanted *= 2
-        first = self.line
         self.last = self._content[self._position : end]
         self.line += self.last.count("\n")
         self._position = end
-        return value, first
+        return value
 
 
 def _not_json(file: FilePlan, line: int | None, problem: str) -> IntegrityError:

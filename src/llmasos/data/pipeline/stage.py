@@ -1,0 +1,196 @@
+"""Stages: what runs on every shard before all shards must have come so far.
+
+A stage of rows reads its shard, from the files or from the stage before, applies the corpus step whose phases ended
+before it, runs the row steps that follow in the recipe, and notes for the next corpus step while it writes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from datatrove.pipeline.base import PipelineStep
+from loguru import logger as datatrove_logger
+
+from llmasos.data.pipeline.account import StepAccount, row_key
+from llmasos.data.pipeline.shard import atomic_file, read_json, read_rows, write_json
+from llmasos.data.pipeline.steps import Ledger, apply_corpus_step, run_steps, step_name
+from llmasos.data.row import Origin, Row
+from llmasos.data.sources.plan import Plan
+from llmasos.data.sources.read import read_piece
+from llmasos.data.sources.record import Broken
+from llmasos.data.step import CorpusStepConfig, Rejection, StepConfig
+from llmasos.errors import LLMasOSError
+
+# Its messages go to standard error of every process; ours come from the account and the errors that tasks leave.
+datatrove_logger.disable("datatrove")
+
+INDEX_TYPE = np.dtype([("offset", "<u8"), ("length", "<u4"), ("key", "<u8"), ("split", "<u2")])
+"""One entry for each row of a shard: where its line lies in the file, its key for shuffling, its split."""
+
+
+@dataclass(frozen=True)
+class RowStage:
+    """A stage over the rows of every shard.
+
+    Attributes:
+        folder: of this stage.
+        before: folder of the stage before; ``None``: the files of the plan are read.
+        applied: the corpus step that is applied first, and the folder of its notes.
+        steps: the row steps that follow.
+        noted: the corpus step that comes next, and the folder for its notes.
+        splits: names of the splits that rows may have in ``metadata["split"]``; empty: all rows are of one.
+        salt: of the keys for shuffling.
+    """
+
+    folder: Path
+    plan_file: Path
+    before: Path | None = None
+    applied: tuple[CorpusStepConfig, Path] | None = None
+    steps: tuple[StepConfig, ...] = ()
+    noted: tuple[CorpusStepConfig, Path] | None = None
+    splits: tuple[str, ...] = ()
+    salt: str = ""
+
+    def run_shard(self, shard: int) -> None:
+        """Do the work on one shard and leave rows, rejected rows, index and account under the folder."""
+        with (
+            atomic_file(self.folder / "rows" / f"{shard:05d}.jsonl") as kept,
+            atomic_file(self.folder / "rejected" / f"{shard:05d}.jsonl") as rejected,
+        ):
+            ledger = Ledger(rejected)
+            rows = run_steps(self._rows(shard, ledger), self.steps, ledger)
+            writer = _Writer(kept, self.splits, self.salt)
+            written = writer.write(rows)
+            if self.noted is not None:
+                config, folder = self.noted
+                folder.mkdir(parents=True, exist_ok=True)
+                config.build().map_shard(written, shard, folder)
+            for _ in written:  # whatever map_shard left unread
+                pass
+        with atomic_file(self.folder / "index" / f"{shard:05d}.npy") as file:
+            np.save(file, writer.index())
+        for account in ledger.accounts:
+            account.check()
+        write_json(self.folder / "account" / f"{shard:05d}.json", [account.as_json() for account in ledger.accounts])
+
+    def _rows(self, shard: int, ledger: Ledger) -> Iterator[Row]:
+        if self.before is None:
+            return _read(Plan.model_validate_json(self.plan_file.read_bytes()), shard, ledger.open("read"), ledger)
+        rows = read_rows(self.before / "rows" / f"{shard:05d}.jsonl")
+        if self.applied is None:
+            return rows
+        config, folder = self.applied
+        account = ledger.open(step_name(config))
+        return apply_corpus_step(rows, config.build(), shard, folder, account, ledger)
+
+    def accounts(self, shards: int) -> Iterator[list[StepAccount]]:
+        """The accounts of all shards, in order."""
+        for shard in range(shards):
+            values = read_json(self.folder / "account" / f"{shard:05d}.json")
+            yield [StepAccount.from_json(value) for value in values]
+
+
+class _Writer:
+    """Writes rows and remembers where each lies."""
+
+    def __init__(self, file: Any, splits: Sequence[str], salt: str) -> None:
+        self._file = file
+        self._codes = {name: code for code, name in enumerate(splits)}
+        self._salt = salt
+        self._offset = 0
+        self._entries: list[tuple[int, int, int, int]] = []
+
+    def write(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            line = row.to_bytes()
+            self._file.write(line)
+            code = self._codes[row.metadata["split"]] if self._codes else 0
+            self._entries.append((self._offset, len(line), row_key(row.id, self._salt), code))
+            self._offset += len(line)
+            yield row
+
+    def index(self) -> np.ndarray[Any, np.dtype[Any]]:
+        return np.array(self._entries, dtype=INDEX_TYPE)
+
+
+def _read(plan: Plan, shard: int, account: StepAccount, ledger: Ledger) -> Iterator[Row]:
+    for item in plan.shards[shard]:
+        source, file, piece = plan.piece(item)
+        for record in read_piece(file, piece, source.reading):
+            account.rows_in += 1
+            origin = Origin(source.name, file.name, record.line)
+            identity = f"{source.name}/{file.name}:{record.line}"
+            if isinstance(record, Broken):
+                ledger.reject_record(account, identity, str(origin), record, Rejection(record.reason, record.detail))
+                continue
+            sample = source.layout.apply(record.fields)
+            if isinstance(sample, Rejection):
+                ledger.reject_record(account, identity, str(origin), record.fields, sample)
+                continue
+            metadata = {name: record.fields[name] for name in source.metadata if record.fields.get(name) is not None}
+            account.rows_out += 1
+            yield Row(identity, origin, sample, metadata)
+
+
+@dataclass(frozen=True)
+class ReduceStage:
+    """The second phase of a corpus step, one task for each partition."""
+
+    config: CorpusStepConfig
+    notes: Path
+    shards: int
+
+    def run_shard(self, partition: int) -> None:
+        self.config.build().reduce_partition(partition, self.shards, self.notes)
+
+
+@dataclass(frozen=True)
+class ConcludeStage:
+    """The third phase of a corpus step, one task."""
+
+    config: CorpusStepConfig
+    notes: Path
+    conclusion: Path
+    shards: int
+
+    def run_shard(self, _task: int) -> None:
+        counts = self.config.build().conclude(self.shards, self.notes)
+        write_json(self.conclusion, dict(counts))
+
+
+class TaskFailed(Exception):  # noqa: N818
+    """A task failed; what happened lies in the folder of errors. Plain, so that it passes between processes."""
+
+
+class StageBlock(PipelineStep):
+    """A stage as a block of datatrove: one rank is one shard or partition."""
+
+    type = "LLMasOS"
+    name = "stage"
+
+    def __init__(self, stage: Any, errors: Path) -> None:
+        super().__init__()
+        self.stage = stage
+        self.errors = errors
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
+        del data, world_size
+        try:
+            self.stage.run_shard(rank)
+        except LLMasOSError as error:
+            write_json(
+                self.errors / f"{rank:05d}.json",
+                {"class": type(error).__name__, "message": error.message, "hint": error.hint},
+            )
+            raise TaskFailed(error.message) from error
+        return cast(Any, ())
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of the work that is needed no more."""
+    shutil.rmtree(path, ignore_errors=True)
