@@ -57,10 +57,13 @@ def commands_page(language: str) -> str:
             panel = row.panel
             parts.append(f"## {panel}")
         command = app.load_command(row.name, row.module)
-        parent = typer.Context(root, info_name="llmasos")
-        context = typer.Context(command, info_name=row.name, parent=parent)
-        parts.append(f"### llmasos {row.name} {{ #{row.name} }}")
-        parts.append("```text\n" + help_pages.command_page(command, context) + "\n```")
+        for words, leaf in app.leaves(command):
+            context = typer.Context(root, info_name="llmasos")
+            for word in words:
+                context = typer.Context(leaf, info_name=word, parent=context)
+            name = " ".join(words)
+            parts.append(f"### llmasos {name} {{ #{'-'.join(words)} }}")
+            parts.append("```text\n" + help_pages.command_page(leaf, context) + "\n```")
     return "\n\n".join(parts) + "\n"
 
 

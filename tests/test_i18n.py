@@ -77,7 +77,10 @@ def data_texts() -> set[str]:
     set_language("en")
     found = {str(field.description) for field in Settings.model_fields.values()}
     found |= {options.explanation(Seq2SeqOptions(), field.name) for field in fields(Seq2SeqOptions)}
-    commands = [app.load_command(row.name, row.module) for row in command_table("en")]
+    rows = [app.load_command(row.name, row.module) for row in command_table("en")]
+    for row in rows:
+        found.update(help_pages.paragraphs(row.help))
+    commands = [leaf for row in rows for _, leaf in app.leaves(row)]
     for command in commands:
         found.update(help_pages.paragraphs(command.help))
     for command in [app.build(), *commands]:

@@ -51,6 +51,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
     talk = t("Talk to a model")
     library = t("Model library")
     exchange = t("Exchange models")
+    training = t("Data and training")
     system = t("System")
     inference, store, transfer = "llmasos.cli.inference", "llmasos.cli.library", "llmasos.cli.transfer"
     return (
@@ -77,6 +78,8 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
         CommandRow("rm", store, library, t("Remove a name, and the version when it was its last")),
         CommandRow("verify", store, library, t("Check every stored byte against its digest")),
         CommandRow("gc", store, library, t("Free the space of what nothing names any more")),
+        CommandRow("data", "llmasos.cli.data", training, t("Prepare data for training, and report on it")),
+        CommandRow("recipe", "llmasos.cli.recipe", training, t("Write, check and explain recipes")),
         CommandRow("bench", "llmasos.cli.bench", system, t("Measure how fast a model runs here")),
         CommandRow(
             "doctor",

@@ -19,11 +19,10 @@ from loguru import logger as datatrove_logger
 from llmasos.data.pipeline.account import StepAccount, row_key
 from llmasos.data.pipeline.shard import atomic_file, read_json, read_rows, write_json
 from llmasos.data.pipeline.steps import Ledger, apply_corpus_step, run_steps, step_name
-from llmasos.data.row import Origin, Row
+from llmasos.data.row import Row
 from llmasos.data.sources.plan import Plan
-from llmasos.data.sources.read import read_piece
-from llmasos.data.sources.record import Broken
-from llmasos.data.step import CorpusStepConfig, Rejection, StepConfig
+from llmasos.data.sources.rows import read_shard
+from llmasos.data.step import CorpusStepConfig, StepConfig
 from llmasos.errors import LLMasOSError
 
 # Its messages go to standard error of every process; ours come from the account and the errors that tasks leave.
@@ -119,22 +118,13 @@ class _Writer:
 
 
 def _read(plan: Plan, shard: int, account: StepAccount, ledger: Ledger) -> Iterator[Row]:
-    for item in plan.shards[shard]:
-        source, file, piece = plan.piece(item)
-        for record in read_piece(file, piece, source.reading):
-            account.rows_in += 1
-            origin = Origin(source.name, file.name, record.line)
-            identity = f"{source.name}/{file.name}:{record.line}"
-            if isinstance(record, Broken):
-                ledger.reject_record(account, identity, str(origin), record, Rejection(record.reason, record.detail))
-                continue
-            sample = source.layout.apply(record.fields)
-            if isinstance(sample, Rejection):
-                ledger.reject_record(account, identity, str(origin), record.fields, sample)
-                continue
-            metadata = {name: record.fields[name] for name in source.metadata if record.fields.get(name) is not None}
+    for item in read_shard(plan, shard):
+        account.rows_in += 1
+        if isinstance(item, Row):
             account.rows_out += 1
-            yield Row(identity, origin, sample, metadata)
+            yield item
+        else:
+            ledger.reject_record(account, item.id, str(item.origin), item.raw, item.rejection)
 
 
 @dataclass(frozen=True)

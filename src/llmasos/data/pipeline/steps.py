@@ -12,7 +12,6 @@ import orjson
 from llmasos.data.pipeline.account import StepAccount
 from llmasos.data.pipeline.tokens import TokenCounter, TokensConfig
 from llmasos.data.row import JsonValue, Row
-from llmasos.data.sources.record import Broken
 from llmasos.data.step import (
     BatchFilter,
     CorpusStep,
@@ -44,11 +43,8 @@ class Ledger:
         account.note_rejection(row.id, str(row.origin), row.text(), rejection)
         self._write(account.name, rejection, {"row": row.as_json(), "id": row.id, "origin": str(row.origin)})
 
-    def reject_record(
-        self, account: StepAccount, identity: str, origin: str, item: Broken | JsonValue, rejection: Rejection
-    ) -> None:
+    def reject_record(self, account: StepAccount, identity: str, origin: str, raw: str, rejection: Rejection) -> None:
         """Keep what was read but is no row: a broken line, or a record that does not fit the layout."""
-        raw = item.raw if isinstance(item, Broken) else orjson.dumps(item, default=str).decode("utf-8")
         account.note_rejection(identity, origin, raw, rejection)
         self._write(account.name, rejection, {"raw": raw, "id": identity, "origin": origin})
 
