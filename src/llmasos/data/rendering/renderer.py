@@ -62,6 +62,13 @@ class Renderer:
         context_length: int | None = None,
         reference: str = "the model",
     ) -> None:
+        self._arguments = {
+            "labels": labels,
+            "stop_ids": stop_ids,
+            "languages": languages,
+            "context_length": context_length,
+            "reference": reference,
+        }
         self.tokenizer = tokenizer
         self.template = template
         self.options = options or RenderingOptions()
@@ -124,6 +131,10 @@ class Renderer:
             context_length=min(limits, default=None),
             reference=folder.reference,
         )
+
+    def with_options(self, options: RenderingOptions) -> Renderer:
+        """The renderer of the same model with other options."""
+        return Renderer(self.tokenizer, self.template, options, **self._arguments)  # type: ignore[arg-type]
 
     @property
     def digest(self) -> str:
