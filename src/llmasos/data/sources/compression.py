@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import zlib
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ def _open(path: Path, kind: Compression) -> BinaryIO:
     if kind == "zstd":
         import pyarrow
 
-        return cast(BinaryIO, pyarrow.input_stream(str(path), compression="zstd"))
+        # Arrow's stream reads blocks only; the buffer adds lines.
+        return cast(BinaryIO, io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"), 1 << 20))
     return path.open("rb")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from llmasos.data.sources.layout import Layout
 from llmasos.recipe.unions import default_tag
@@ -31,6 +32,18 @@ class _Source(BaseModel):
     )
 
 
+def _known_encoding(name: str | None) -> str | None:
+    if name is not None:
+        try:
+            codecs.lookup(name)
+        except LookupError:
+            raise ValueError(f"{name!r} is no encoding; names are those of Python, such as gb18030") from None
+    return name
+
+
+EncodingName = Annotated[str | None, AfterValidator(_known_encoding)]
+
+
 class FileSource(_Source):
     """Files, a folder of files, or a pattern such as `data/*.jsonl.gz`."""
 
@@ -39,7 +52,7 @@ class FileSource(_Source):
         description="File, folder or pattern (*, ?, [], **), or several; relative to the recipe."
     )
     format: FileFormat | None = Field(None, description="Format of the files; default: by name and content.")
-    encoding: str | None = Field(None, description="Encoding of text files; default: detected and reported.")
+    encoding: EncodingName = Field(None, description="Encoding of text files; default: detected and reported.")
     columns: tuple[str, ...] | None = Field(
         None, description="Names of the columns of CSV or TSV files that have no line of names."
     )
@@ -61,7 +74,7 @@ class AlignedSource(_Source):
     second: str = Field(description="File of the target side, with as many lines.")
     first_language: str | None = Field(None, description="Language of the source side, such as en.")
     second_language: str | None = Field(None, description="Language of the target side, such as de.")
-    encoding: str | None = Field(None, description="Encoding of both files; default: detected and reported.")
+    encoding: EncodingName = Field(None, description="Encoding of both files; default: detected and reported.")
 
 
 class HubSource(_Source):

@@ -96,10 +96,32 @@ def _guess(sample: bytes) -> Encoding:
         plausible = sum(character in _COMMON_CHINESE for character in wide)
         if wide and common / len(wide) > 0.9 and plausible / len(wide) > 0.08:
             return Encoding(name, certain=False)
+    if _looks_western(sample):
+        return Encoding("cp1252", certain=False)
     best = from_bytes(sample).best()
     return Encoding(best.encoding if best is not None else "cp1252", certain=False)
 
 
+def _looks_western(sample: bytes) -> bool:
+    """Whether the characters beyond ASCII are those of western Europe, and stand among ASCII letters as they do there.
+
+    Bytes of Cyrillic or Greek give western letters too, but whole words of them.
+    """
+    try:
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    places = [index for index, character in enumerate(text) if not character.isascii()]
+    letters = [index for index in places if text[index] in _WESTERN]
+    single = [index for index in letters if _is_ascii_around(text, index)]
+    return len(letters) >= 0.95 * len(places) and len(single) >= 0.6 * len(letters)
+
+
+def _is_ascii_around(text: str, index: int) -> bool:
+    return text[index - 1 : index].isascii() and text[index + 1 : index + 2].isascii()
+
+
+_WESTERN = frozenset("äöüÄÖÜßéèêëàâçîïôûùñáíóúåæøÅÆØÉÈÀÇÑìòãõ’‘“”„–—…€«»°§·¿¡º ")
 _COMMON_CHINESE = frozenset(
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里"
     "，。、？！：；（）的一是不了在人有我他這個們中來上大為和國地到以說時要就出會可也你對生能而子那得於著下自之年過發後作裡"

@@ -206,14 +206,9 @@ def _plan_file(
     )  # fmt: skip
     encoding = source.encoding if isinstance(source, FileSource) else None
     name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
-    try:
-        return scan_file(
-            path, name, file_format, encoding=encoding, cut_lines=cut, piece_bytes=shard_bytes, advance=advance
-        )
-    except LookupError as error:
-        raise InvalidRecipe(
-            t("{encoding!r} is no encoding", encoding=encoding), hint=t("Names are those of Python, such as gb18030.")
-        ) from error
+    return scan_file(
+        path, name, file_format, encoding=encoding, cut_lines=cut, piece_bytes=shard_bytes, advance=advance
+    )
 
 
 def _plan_aligned(source: AlignedSource, found: Found, shard_bytes: int, advance: Callable[[int], None]) -> FilePlan:

@@ -46,14 +46,14 @@ def read_json_lines(file: FilePlan, piece: Piece) -> Items:
 
 
 def _broken_line(number: int, raw: bytes, error: orjson.JSONDecodeError) -> Item:
-    """Why a line is not JSON; what Python writes beyond the standard (NaN, Infinity) is accepted."""
+    """Why a line is not JSON; what Python writes beyond the standard (NaN, Infinity) is read as null."""
     stripped = raw.rstrip(b"\r\n")
     try:
         text = stripped.decode("utf-8")
     except UnicodeDecodeError as problem:
         return undecodable(number, stripped.decode("utf-8", "backslashreplace"), "utf-8", problem.start)
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=lambda _: None)
         orjson.dumps(value)  # refuses lone surrogates
     except (ValueError, TypeError, RecursionError):
         return Broken(number, "broken_json", f"{error.msg} at column {error.colno}", text)
