@@ -164,7 +164,7 @@ def test_broken_lines_are_kept_with_file_line_and_reason(tmp_path: Path) -> None
     lines = [b'{"text": "good"}', b'{"text": "cut', b"", b'["a", "list"]', b'{"text": "\xff"}', b'{"text": NaN}',
              b'{"other": 1}', b'"a bare text"', b'{"text": "\\ud800"}']  # fmt: skip
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
-    rows, broken = read(tmp_path, path="a.jsonl")
+    rows, broken = read(tmp_path, path="a.jsonl", encoding="utf-8")
     assert [row.sample for row in rows] == [Text("good"), Text("a bare text")]
     assert [(str(item.origin), item.rejection.reason) for item in broken] == [
         ("a.jsonl:2", "broken_json"),
@@ -200,7 +200,7 @@ def test_broken_csv(tmp_path: Path) -> None:
         ("utf-8-sig", "Grüße", "utf-8-sig", True),
         ("utf-16", "Grüße, 世界", "utf-16", True),
         ("gb18030", "我们在这里说的是一个很长的中文句子，为了让编码可以被发现。", "gb18030", False),
-        ("cp1252", "Müller fährt über die Straße, äöü ÄÖÜ ß; où est l’été?", "cp1252", False),
+        ("cp1252", "Müller fährt über die Straße; où est l’été?", "cp1252", False),
     ],
 )
 def test_encodings(encoding: str, content: str, found: str, certain: bool, tmp_path: Path) -> None:

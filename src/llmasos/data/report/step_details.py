@@ -35,7 +35,7 @@ def _step(step: Mapping[str, Any]) -> str:
     if step["rejected"]:
         summary.append(t("{count} rows rejected", count=number(sum(step["rejected"].values()))))
     counts = "".join(
-        f'<span class="count">{text(name.replace("_", " "))}&nbsp;{number(count)}</span>'
+        f'<span class="count">{text(_count_name(name))}&nbsp;{number(count)}</span>'
         for name, count in step["counts"].items()
     )
     changes = "".join(_change(example) for example in step["changes"])
@@ -48,6 +48,12 @@ def _step(step: Mapping[str, Any]) -> str:
         f"<details{' open' if changes or rejections else ''}><summary><code>{text(step['name'])}</code>"
         f'<span class="soft">{text(", ".join(summary))}</span></summary>{counts}{changes}{rejections}</details>'
     )
+
+
+def _count_name(name: str) -> str:
+    """The name of a count without underscores, unless they belong to a token that it names."""
+    words, _, token = name.partition(" ")
+    return " ".join(filter(None, (words.replace("_", " "), token)))
 
 
 def _change(example: Mapping[str, Any]) -> str:

@@ -141,7 +141,7 @@ def recognise(
 ) -> Recognised | None:
     """The layout of a data set, from its first records; ``None`` if it looks like none that is known.
 
-    A layout counts only if most of the records fit it.
+    A layout counts only if at least half of the records fit it.
 
     Args:
         class_names: names of numbered classes by column, where the format tells them.
@@ -181,7 +181,7 @@ class _Columns:
 
     def fits(self, layout: Layout) -> bool:
         good = sum(not isinstance(layout.apply(record), Rejection) for record in self._records)
-        return good * 2 > len(self._records)
+        return good * 2 >= len(self._records)
 
     def first(self, names: Sequence[str], kind: type | tuple[type, ...]) -> str | None:
         return next((name for name in names if name in self.names and self.all(name, kind)), None)
