@@ -1,0 +1,53 @@
+"""What is compared: a whole row, or parts of a document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from llmasos.data.row import Row, Text
+
+Unit = Literal["row", "paragraph", "line", "sentence"]
+
+Span = tuple[int, int]
+
+_PARAGRAPH = re.compile(r"(?:[^\n]|\n(?![^\S\n]*\n))+(?:\n\s*)?")
+_LINE = re.compile(r"[^\n]+\n?|\n")
+
+
+def compared_text(row: Row, places: Sequence[str] | None) -> str:
+    """The texts of a row that are compared, joined by newlines."""
+    if places is None:
+        return row.text()
+    return "\n".join(text for place, text in row.texts() if place in places)
+
+
+def has_parts(row: Row) -> bool:
+    """Whether parts may be cut out of this row: only of documents, for a conversation without a line is another one."""
+    return isinstance(row.sample, Text)
+
+
+def part_spans(text: str, unit: Unit) -> list[Span]:
+    """Where the parts of a document stand; each with the white space after it, so that all together are the text."""
+    if unit == "sentence":
+        from llmasos.data.linguistics.sentences import sentence_spans
+
+        starts = [start for start, _ in sentence_spans(text)]
+        if not starts:
+            return [(0, len(text))] if text else []
+        starts[0] = 0
+        return list(zip(starts, [*starts[1:], len(text)], strict=True))
+    pattern = _PARAGRAPH if unit == "paragraph" else _LINE
+    return [match.span() for match in pattern.finditer(text)]
+
+
+def without_spans(text: str, removed: Iterable[Span]) -> str:
+    """The text without these parts (rising, not overlapping), and without white space left over at the ends."""
+    pieces: list[str] = []
+    last = 0
+    for start, end in removed:
+        pieces.append(text[last:start])
+        last = end
+    pieces.append(text[last:])
+    return "".join(pieces).strip()
