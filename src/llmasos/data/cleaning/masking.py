@@ -18,7 +18,7 @@ Kind = Literal["url", "email", "id_card", "credit_card", "phone", "ip_address"]
 
 class _Pattern(NamedTuple):
     placeholder: str
-    count: str
+    counted_as: str
     pattern: re.Pattern[str]
     holds: Callable[[str], bool]
 

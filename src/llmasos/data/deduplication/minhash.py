@@ -6,6 +6,7 @@ that the signatures are equal to its own for the same seed and the same 32-bit h
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,28 @@ def _fmix32(values: Signatures) -> Signatures:
     values ^= values >> np.uint32(13)
     values *= np.uint32(0xC2B2AE35)
     return values ^ (values >> np.uint32(16))
+
+
+def sketches(signatures: Signatures) -> NDArray[np.uint8]:
+    """(texts, bytes): two bits of each value of the signatures, packed (b-bit minwise hashing, Li and Koenig, 2010).
+
+    Two texts of similarity ``s`` agree in ``s + (1 - s) / 4`` of the values on average.
+    """
+    values = (signatures * np.uint32(0x9E3779B1)) >> np.uint32(30)
+    bits = np.stack([values >> np.uint32(1), values & np.uint32(1)], axis=2).astype(np.uint8)
+    return np.packbits(bits.reshape(len(signatures), -1), axis=1)
+
+
+def agreement(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """In how many values the sketches of each pair agree (padding at the end counts as agreeing)."""
+    same = ~(left ^ right)
+    return np.bitwise_count(same & (same >> np.uint8(1)) & np.uint8(0x55)).sum(axis=1, dtype=np.int64)
+
+
+def least_agreement(threshold: float, permutations: int) -> int:
+    """Values in which the sketches of two texts at the threshold agree, but for three pairs in a million (4.5 sigma)."""
+    share = threshold + (1 - threshold) / 4
+    return max(0, math.floor(permutations * share - 4.5 * math.sqrt(permutations * share * (1 - share))))
 
 
 def band_keys(signatures: Signatures, bands: Bands) -> Hashes:

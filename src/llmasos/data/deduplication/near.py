@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ from pydantic import Field
 
 from llmasos.data.deduplication import decisions
 from llmasos.data.deduplication.components import Components
-from llmasos.data.deduplication.minhash import Permutations, band_keys, choose_bands
+from llmasos.data.deduplication.minhash import Permutations, band_keys, choose_bands, least_agreement, sketches
 from llmasos.data.deduplication.notes import OTHER, IdentityWriter, mapped, note_path, shard_names, writing
 from llmasos.data.deduplication.other_data import read_other_data, resolve_sources
 from llmasos.data.deduplication.shingles import shingle_sets
 from llmasos.data.deduplication.tokens import Hashes, tokenize
 from llmasos.data.deduplication.units import Unit, compared_text
-from llmasos.data.deduplication.verification import PairFinder, ShingleStore
+from llmasos.data.deduplication.verification import EntryStore, PairFinder
 from llmasos.data.row import Row
 from llmasos.data.sources.config import Source
 from llmasos.data.step import CorpusStepConfig, Counts, Outcome
@@ -31,7 +31,7 @@ _BATCH_ENTRIES = 4096
 _BATCH_CHARACTERS = 1_000_000
 _PARTITIONS = 4
 """Bands are shared out among so many tasks. A pair is verified once in each, so more tasks do more work in all."""
-_FILES = ["bands", "blocks", "shingles", "sizes", *IdentityWriter.NAMES]
+_FILES = ["bands", "blocks", "shingles", "sizes", "sketches", *IdentityWriter.NAMES]
 
 
 class NearDuplicates(CorpusStepConfig):
@@ -77,11 +77,20 @@ class NearDuplicates(CorpusStepConfig):
         return NearDuplicatesStep(self)
 
 
+class Noted(NamedTuple):
+    """What is kept of a batch of texts: (bands, texts) keys, all shingles, how many each text has, its sketch."""
+
+    keys: Hashes
+    shingles: NDArray[np.uint32]
+    sizes: NDArray[np.uint32]
+    sketches: NDArray[np.uint8]
+
+
 class NearDuplicatesStep:
     """See :class:`llmasos.data.step.CorpusStep`.
 
-    Notes on disk: 8 bytes for each band, 4 for each shingle and the id of every entry. Memory while comparing: some 50
-    bytes an entry.
+    Notes on disk: 8 bytes for each band, 4 for each shingle, 2 bits for each permutation and the id, for every entry.
+    Memory while comparing: some 50 bytes an entry.
     """
 
     partitions = _PARTITIONS
@@ -107,21 +116,24 @@ class NearDuplicatesStep:
                         writer.add(identity, text)
             writer.flush()
 
-    def note(
-        self, texts: list[str], permutations: Permutations
-    ) -> tuple[Hashes, NDArray[np.uint32], NDArray[np.uint32]]:
-        """(bands, texts) keys, all shingles, and the number of shingles of each text."""
+    def note(self, texts: list[str], permutations: Permutations) -> Noted:
+        """What is kept of these texts."""
         tokens = tokenize(texts)
         sets = shingle_sets(tokens, self._config.shingle_size)
         if self._config.unit != "row":
             sets = sets.only(np.diff(tokens.offsets) >= self._config.shortest_part)
-        keys = band_keys(permutations.signatures(sets), self._bands)
-        return keys, sets.hashes, np.diff(sets.offsets).astype(np.uint32)
+        signatures = permutations.signatures(sets)
+        return Noted(
+            keys=band_keys(signatures, self._bands),
+            shingles=sets.hashes,
+            sizes=np.diff(sets.offsets).astype(np.uint32),
+            sketches=sketches(signatures),
+        )
 
     def reduce_partition(self, partition: int, shards: int, folder: Path) -> None:
         """Compare the entries that agree in one of the bands of this partition."""
         names = shard_names(folder, shards)
-        store = ShingleStore(folder, names)
+        store = EntryStore(folder, names, -(-self._config.permutations // 4))
         finder = PairFinder(
             store=store,
             components=Components(len(store.sizes)),
@@ -129,6 +141,7 @@ class NearDuplicatesStep:
             other=int(store.first[1]) if names[0] == OTHER else 0,
             within=self._config.within,
             most_leaders=self._config.most_leaders,
+            least_agreement=least_agreement(self._config.threshold, self._config.permutations),
         )
         for band in range(partition, self._bands.count, self.partitions):
             finder.add_band(np.concatenate([_read_band(folder, name, band, self._bands.count) for name in names]))
@@ -158,7 +171,7 @@ class _EntryWriter:
     """Gathers entries into batches that are worked on as arrays, and writes their notes."""
 
     def __init__(self, files: list[BinaryIO], step: NearDuplicatesStep, permutations: Permutations) -> None:
-        self._bands, self._blocks, self._shingles, self._sizes, *rest = files
+        self._bands, self._blocks, self._shingles, self._sizes, self._sketches, *rest = files
         self._identities = IdentityWriter(*rest)
         self._step = step
         self._permutations = permutations
@@ -174,12 +187,13 @@ class _EntryWriter:
     def flush(self) -> None:
         if not self._waiting:
             return
-        keys, shingles, sizes = self._step.note([text for _, text in self._waiting], self._permutations)
+        noted = self._step.note([text for _, text in self._waiting], self._permutations)
         self._identities.write([identity for identity, _ in self._waiting])
-        self._bands.write(keys.tobytes())
+        self._bands.write(noted.keys.tobytes())
         self._blocks.write(np.array([len(self._waiting)], "<i8").tobytes())
-        self._shingles.write(shingles.tobytes())
-        self._sizes.write(sizes.tobytes())
+        self._shingles.write(noted.shingles.tobytes())
+        self._sizes.write(noted.sizes.tobytes())
+        self._sketches.write(noted.sketches.tobytes())
         self._waiting.clear()
         self._characters = 0
 

@@ -11,24 +11,43 @@ from numpy.typing import NDArray
 
 from llmasos.data.deduplication.components import Components
 from llmasos.data.deduplication.decisions import PAIR
+from llmasos.data.deduplication.minhash import agreement
 from llmasos.data.deduplication.notes import Array, mapped, note_path
 from llmasos.data.deduplication.tokens import Hashes, Positions
 
 _ELEMENTS = 2_000_000
 """Shingles that are compared at once; bounds the memory to some 100 MB."""
+_ROWS = 500_000
+"""Sketches that are compared at once."""
 
 
-class ShingleStore:
-    """The shingles of all entries, left on disk."""
+class EntryStore:
+    """The shingles and sketches of all entries, left on disk."""
 
-    def __init__(self, folder: Path, shards: Sequence[int | str]) -> None:
-        self._values = [mapped(note_path(folder, "shingles", shard), "<u4") for shard in shards]
-        sizes = [mapped(note_path(folder, "sizes", shard), "<u4") for shard in shards]
+    def __init__(self, folder: Path, shards: Sequence[int | str], sketch_bytes: int) -> None:
+        def files(name: str, kind: str) -> list[Array]:
+            return [mapped(note_path(folder, name, shard), kind) for shard in shards]
+
+        self._shingles = files("shingles", "<u4")
+        self._sketches = [part.reshape(-1, sketch_bytes) for part in files("sketches", "u1")]
+        sizes = files("sizes", "<u4")
         self.first = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(part) for part in sizes])])
         self.sizes = np.concatenate(sizes)
-        self._starts = np.concatenate(
-            [np.cumsum(part, dtype=np.int64) - part for part in sizes] if sizes else [np.zeros(0, np.int64)]
-        )
+        self._starts = np.concatenate([np.cumsum(part, dtype=np.int64) - part for part in sizes])
+
+    def _shards(self, entries: Positions) -> Positions:
+        return (np.searchsorted(self.first, entries, side="right") - 1).astype(np.int64)
+
+    def agreement(self, left: Positions, right: Positions) -> Positions:
+        """In how many values the sketches of each pair agree."""
+        result = np.empty(len(left), np.int64)
+        for start in range(0, len(left), _ROWS):
+            chosen = slice(start, start + _ROWS)
+            result[chosen] = agreement(self._sketch(left[chosen]), self._sketch(right[chosen]))
+        return result
+
+    def _sketch(self, entries: Positions) -> NDArray[np.uint8]:
+        return _take(self._sketches, self._shards(entries), entries - self.first[self._shards(entries)])
 
     def gather(self, entries: Positions) -> NDArray[np.uint32]:
         """The shingles of these entries, one after the other."""
@@ -36,16 +55,7 @@ class ShingleStore:
         begins = np.cumsum(lengths) - lengths
         places = np.arange(int(lengths.sum()), dtype=np.int64)
         places += np.repeat(self._starts[entries] - begins, lengths)
-        shards = np.searchsorted(self.first, entries, side="right") - 1
-        present = np.unique(shards)
-        if len(present) == 1:
-            return np.asarray(self._values[int(present[0])][places])
-        result = np.empty(len(places), np.uint32)
-        owners = np.repeat(shards, lengths)
-        for shard in present:
-            mine = owners == shard
-            result[mine] = self._values[int(shard)][places[mine]]
-        return result
+        return _take(self._shingles, np.repeat(self._shards(entries), lengths), places)
 
     def jaccard(self, left: Positions, right: Positions) -> NDArray[np.float64]:
         """Similarity of each pair: shared shingles over all shingles of both (Jaccard, 1901)."""
@@ -74,6 +84,18 @@ class ShingleStore:
         return both / (sizes_left + sizes_right - both)
 
 
+def _take(parts: Sequence[Array], shards: Positions, places: Positions) -> Array:
+    """``parts[shards[i]][places[i]]`` for all ``i``."""
+    present = np.unique(shards)
+    if len(present) == 1:
+        return np.asarray(parts[int(present[0])][places])
+    result = np.empty((len(places), *parts[0].shape[1:]), parts[0].dtype)
+    for shard in present:
+        mine = shards == shard
+        result[mine] = parts[int(shard)][places[mine]]
+    return result
+
+
 @dataclass
 class PairFinder:
     """Finds duplicates among entries with equal keys. Pairs that are known to be in one group are not compared again.
@@ -83,14 +105,16 @@ class PairFinder:
         within: whether entries of the data are compared with each other.
         most_leaders: how many entries of one band's group are compared with all others of it. Only groups that stay
             apart although they agree in a band need more than a few; what is left out then is counted.
+        least_agreement: values of the sketches in which a pair must agree to be worth a comparison.
     """
 
-    store: ShingleStore
+    store: EntryStore
     components: Components
     threshold: float
     other: int
     within: bool
     most_leaders: int
+    least_agreement: int
     compared: int = 0
     not_compared: int = 0
     pairs: list[Array] = field(default_factory=list)
@@ -140,6 +164,10 @@ class PairFinder:
         )
         useful &= small >= self.threshold * large
         left, right = left[useful], right[useful]
+        if not len(left):
+            return
+        close = self.store.agreement(left, right) >= self.least_agreement
+        left, right = left[close], right[close]
         if not len(left):
             return
         self.compared += len(left)
