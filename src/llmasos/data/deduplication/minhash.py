@@ -94,11 +94,12 @@ def sketches(signatures: Signatures) -> NDArray[np.uint8]:
 def agreement(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.int64]:
     """In how many values the sketches of each pair agree (padding at the end counts as agreeing)."""
     same = ~(left ^ right)
-    return np.bitwise_count(same & (same >> np.uint8(1)) & np.uint8(0x55)).sum(axis=1, dtype=np.int64)
+    counts = np.bitwise_count(same & (same >> np.uint8(1)) & np.uint8(0x55))
+    return np.asarray(counts.sum(axis=1, dtype=np.int64), np.int64)
 
 
 def least_agreement(threshold: float, permutations: int) -> int:
-    """Values in which the sketches of two texts at the threshold agree, but for three pairs in a million (4.5 sigma)."""
+    """Values in which sketches at the threshold agree, but for three pairs in a million (4.5 sigma)."""
     share = threshold + (1 - threshold) / 4
     return max(0, math.floor(permutations * share - 4.5 * math.sqrt(permutations * share * (1 - share))))
 
