@@ -26,7 +26,7 @@ _BLOCK = (
 
 _ATTRIBUTES = r"""(?:\s(?:[^<>"']|"[^"<>]*"|'[^'<>]*')*)?/?"""
 _HIDDEN = re.compile(r"<(script|style|noscript|template)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?-->|<!doctype\b[^<>]*>|<\?xml\b[^<>]*\?>|<!\[CDATA\[|\]\]>", re.IGNORECASE | re.DOTALL)
+_DECLARATION = re.compile(r"<!doctype\b[^<>]*>|<\?xml\b[^<>]*\?>|<!\[CDATA\[|\]\]>", re.IGNORECASE)
 _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK.replace(' ', '|')}){_ATTRIBUTES}>", re.IGNORECASE)
 _INLINE_TAG = re.compile(rf"</?(?:{_INLINE.replace(' ', '|')}){_ATTRIBUTES}>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
@@ -80,6 +80,18 @@ def extract_page(text: str, config: RemoveHtml) -> tuple[str, Counts]:
     return stripped, {**counts, "pages_without_main_text": 1}
 
 
+def _without_comments(text: str) -> tuple[str, int]:
+    """Take out ``<!-- -->``. By hand, for a pattern would read to the end of the text from every opening."""
+    pieces: list[str] = []
+    count = last = 0
+    while (start := text.find("<!--", last)) >= 0 and (end := text.find("-->", start + 4)) >= 0:
+        pieces.append(text[last:start])
+        last = end + 3
+        count += 1
+    pieces.append(text[last:])
+    return "".join(pieces), count
+
+
 def strip_tags(text: str) -> tuple[str, Counts]:
     """Take out tags, comments, scripts and styles, then resolve character references once.
 
@@ -88,7 +100,9 @@ def strip_tags(text: str) -> tuple[str, Counts]:
     hidden = tags = 0
     for _ in range(_ROUNDS):
         text, scripts = _HIDDEN.subn("\n", text)
-        text, comments = _COMMENT.subn("", text)
+        text, comments = _without_comments(text)
+        text, declarations = _DECLARATION.subn("", text)
+        comments += declarations
         text, blocks = _BLOCK_TAG.subn("\n", text)
         text, inline = _INLINE_TAG.subn("", text)
         hidden += scripts + comments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from functools import partial
@@ -75,8 +76,8 @@ _PATTERNS: dict[Kind, _Pattern] = {
         "[URL]",
         "urls_masked",
         re.compile(
-            r"\b(?:(?:https?|ftp)://|www\.(?=[a-z0-9]))[^\s<>\"'`{}|\\^\[\]\u3000-\u303f\uff00-\uffef\u4e00-\u9fff]+"
-            r"(?<![.,;:!?)*~])",
+            r"(?<![A-Za-z0-9])(?:(?:https?|ftp)://|www\.(?=[a-z0-9]))"
+            r"(?:[^\s<>\"'`{}|\\^\[\]()\u3000-\u303f\uff00-\uffef\u4e00-\u9fff]|\([^\s<>()]*\))+(?<![.,;:!?*~])",
             re.IGNORECASE,
         ),
         _always,
@@ -148,19 +149,31 @@ class MaskPersonalData(TransformConfig):
         return partial(_mask, patterns=chosen)
 
 
+_ROUNDS = 16
+"""Numbers that were written together are told apart one after the other; real text needs two rounds."""
+
+
 def _mask(text: str, patterns: list[_Pattern]) -> tuple[str, Counts]:
-    counts: dict[str, int] = {}
-    for placeholder, name, pattern, holds in patterns:
-        found = 0
+    counts: Counter[str] = Counter()
+    for _ in range(_ROUNDS):
+        before = counts.total()
+        for pattern in patterns:
+            text, found = _replace(text, pattern)
+            if found:
+                counts[pattern.counted_as] += found
+        if counts.total() == before:
+            break
+    return text, dict(counts) or NO_COUNTS
 
-        def replace(match: re.Match[str], placeholder: str = placeholder, holds: Callable[[str], bool] = holds) -> str:
-            nonlocal found
-            if not holds(match[0]):
-                return match[0]
-            found += 1
-            return placeholder
 
-        text = pattern.sub(replace, text)
-        if found:
-            counts[name] = found
-    return text, counts or NO_COUNTS
+def _replace(text: str, pattern: _Pattern) -> tuple[str, int]:
+    found = 0
+
+    def placeholder(match: re.Match[str]) -> str:
+        nonlocal found
+        if not pattern.holds(match[0]):
+            return match[0]
+        found += 1
+        return pattern.placeholder
+
+    return pattern.pattern.sub(placeholder, text), found

@@ -109,9 +109,10 @@ def _remove_control(text: str, invisible: bool, direction: bool) -> tuple[str, C
 
 
 _LINE_BREAK = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_SPACES = re.compile("[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
-_INDENT_AND_SPACES = re.compile(r"(?<=\S)[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
-_AT_LINE_END = re.compile("[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+(?=\n)")
+_BLANK = " \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_SPACES = re.compile(f"[{_BLANK}]+")
+_SPACES_IN_LINE = re.compile(rf"(?<=\S)[{_BLANK}]+")
+_SPACES_AT_LINE_END = re.compile(rf"(?<![{_BLANK}])[{_BLANK}]+(?=\n)")
 
 
 class CleanWhitespace(TransformConfig):
@@ -134,9 +135,9 @@ class CleanWhitespace(TransformConfig):
 def _clean_whitespace(text: str, config: CleanWhitespace, blank: re.Pattern[str]) -> tuple[str, Counts]:
     cleaned = _LINE_BREAK.sub("\n", text)
     if config.spaces != "keep":
-        cleaned = (_INDENT_AND_SPACES if config.spaces == "within_lines" else _SPACES).sub(" ", cleaned)
+        cleaned = (_SPACES_IN_LINE if config.spaces == "within_lines" else _SPACES).sub(" ", cleaned)
     if config.trim:
-        cleaned = _AT_LINE_END.sub("", cleaned)
+        cleaned = _SPACES_AT_LINE_END.sub("", cleaned)
     cleaned = blank.sub("\n" * (config.empty_lines + 1), cleaned)
     if config.trim:
         cleaned = cleaned.rstrip()
