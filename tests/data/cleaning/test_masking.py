@@ -51,6 +51,12 @@ def test_counts_by_kind_and_own_placeholders() -> None:
     )
 
 
+def test_a_placeholder_that_looks_like_what_it_stands_for_is_masked_once() -> None:
+    config = MaskPersonalData(kinds=("email",), placeholders={"email": "email@example.com"})
+    assert config.build()("a@b.org") == ("email@example.com", {"emails_masked": 1})
+    assert config.build()("email@example.com") == ("email@example.com", {})
+
+
 @pytest.mark.parametrize(("number", "right"), [("79927398713", True), ("79927398710", False), ("0", True)])
 def test_luhn(number: str, right: bool) -> None:
     assert luhn(number) == right

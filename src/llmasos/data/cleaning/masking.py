@@ -171,7 +171,7 @@ def _replace(text: str, pattern: _Pattern) -> tuple[str, int]:
 
     def placeholder(match: re.Match[str]) -> str:
         nonlocal found
-        if not pattern.holds(match[0]):
+        if match[0] == pattern.placeholder or not pattern.holds(match[0]):
             return match[0]
         found += 1
         return pattern.placeholder

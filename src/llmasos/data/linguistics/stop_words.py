@@ -37,20 +37,20 @@ def stop_words(language: str, source: StopWordList = "iso") -> frozenset[str]:
 
         require_language(language, stopwordsiso.langs(), "stopwords-iso")
         return frozenset(word.lower() for word in stopwordsiso.stopwords(language))
-    from nltk.corpus import stopwords
+    import nltk
+    from nltk.corpus.reader import WordListCorpusReader
 
-    names = NLTK_NAMES | {"zh": "chinese"}
-    require_language(language, names, "NLTK")
     try:
-        return frozenset(stopwords.words(names[language]))
-    except OSError as error:
-        require_language(language, [code for code, name in names.items() if name in stopwords.fileids()], "NLTK")
-        raise error
+        folder = nltk.data.find("corpora/stopwords")
     except LookupError as error:
         raise NotFound(
             t("the stop words of NLTK are not on this machine"),
             hint=t("Set NLTK_DATA to the folder that has corpora/stopwords, or use the list iso."),
         ) from error
+    names = NLTK_NAMES | {"zh": "chinese"}
+    lists = WordListCorpusReader(folder, r"[a-z]+")
+    require_language(language, [code for code, name in names.items() if name in lists.fileids()], "NLTK")
+    return frozenset(map(str, lists.words(names[language])))
 
 
 def remove_stop_words(words: Iterable[str], stops: frozenset[str]) -> list[str]:
