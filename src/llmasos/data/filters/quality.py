@@ -28,6 +28,7 @@ _POLICY = (
     "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies",
     "使用条款", "隐私政策", "服务条款",
 )  # fmt: skip
+_PUNCTUATION = re.compile(r"[^\w\s]")
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)]*(?=\s|$)|[。！？]+[”’」』）]*")
 
 
@@ -92,7 +93,7 @@ class GopherQualityFilter:
         if _share(ellipses, count) > limits.most_symbols:
             yield too_large("gopher_ellipses", "ellipses for each word", _share(ellipses, count), limits.most_symbols)
         yield from self._broken_lines(text)
-        tokens = spaced_words(text) if spaced else re.findall(r"\w+|[^\w\s]", text)
+        tokens = spaced_words(text) if spaced else [*words, *_PUNCTUATION.findall(text)]
         alphabetic = _share(sum(any(map(str.isalpha, token)) for token in tokens), len(tokens))
         least_alphabetic = limits.least_alphabetic_words if spaced else limits.least_alphabetic_words * 0.75
         if tokens and alphabetic < least_alphabetic:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -37,20 +37,30 @@ def stop_words(language: str, source: StopWordList = "iso") -> frozenset[str]:
 
         require_language(language, stopwordsiso.langs(), "stopwords-iso")
         return frozenset(word.lower() for word in stopwordsiso.stopwords(language))
-    import nltk
     from nltk.corpus.reader import WordListCorpusReader
 
-    try:
-        folder = nltk.data.find("corpora/stopwords")
-    except LookupError as error:
+    folder = _nltk_lists()
+    if folder is None:
         raise NotFound(
             t("the stop words of NLTK are not on this machine"),
             hint=t("Set NLTK_DATA to the folder that has corpora/stopwords, or use the list iso."),
-        ) from error
+        )
     names = NLTK_NAMES | {"zh": "chinese"}
     lists = WordListCorpusReader(folder, r"[a-z]+")
     require_language(language, [code for code, name in names.items() if name in lists.fileids()], "NLTK")
     return frozenset(map(str, lists.words(names[language])))
+
+
+def _nltk_lists() -> Any:
+    """Where the lists of NLTK are: a folder, or the archive that its downloader leaves; ``None`` if nowhere."""
+    import nltk
+
+    for place in ("corpora/stopwords", "corpora/stopwords.zip/stopwords/"):
+        try:
+            return nltk.data.find(place)
+        except LookupError:
+            continue
+    return None
 
 
 def remove_stop_words(words: Iterable[str], stops: frozenset[str]) -> list[str]:
