@@ -7,6 +7,7 @@ many evaluation texts are templates and do not count. Chinese is compared by cha
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ class EvaluationIndex:
         for number, text in enumerate(texts):
             size = int(index.tokens.offsets[number + 1] - index.tokens.offsets[number])
             run = config.characters if is_chinese(text) else config.words
-            if size < max(1, round(run * config.shortest)):
+            if size < math.ceil(run * config.shortest):
                 index.too_short += size > 0
                 continue
             lengths.setdefault(min(run, size), []).append(number)

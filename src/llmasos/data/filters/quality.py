@@ -180,9 +180,8 @@ class FilterFineWebQuality(FilterConfig):
     most_short_lines: float = Field(0.67, ge=0, le=1, description="Largest share of short lines.")
     short_line: int = Field(30, ge=1, description="Characters of a short line; for Chinese text a third of it.")
     most_duplicate_characters: float = Field(
-        0.1, ge=0, le=1, description="Largest share of characters in lines that stand above already (FineWeb: 0.01 "
-        "after its own removal of such lines)."
-    )  # fmt: skip
+        0.1, ge=0, le=1, description="Largest share of characters in repeated lines."
+    )
     most_newlines: float = Field(0.3, ge=0, description="Most line breaks for each word.")
 
     def build(self) -> FineWebQualityFilter:
