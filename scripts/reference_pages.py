@@ -239,11 +239,11 @@ def data_steps_page(language: str) -> str:
             "\n\n".join([*parts, *([table(heads, rows)] if rows else [])])
         )
     functions = ", ".join(f"`{name}`" for name in FUNCTIONS)
-    introduction = DATA_STEPS_ZH if chinese else DATA_STEPS_EN
+    introduction = (Path(__file__).parent / f"data_steps.{language}.md").read_text(encoding="utf-8")
     page = [
         "# 数据准备的步骤" if chinese else "# Steps of data preparation",
         NOTE,
-        introduction.strip().format(functions=functions),
+        introduction.strip().replace("FUNCTIONS", functions),
     ]
     for title, steps in sections.items():
         page += [f"## {title}", *steps]
@@ -264,105 +264,6 @@ def _default(field: Any, chinese: bool) -> str:
     if isinstance(value, dict):
         return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
     return f"`{value}`"
-
-
-DATA_STEPS_EN = """
-The list `steps` of a recipe for data says what is done with the rows, in this order. A step is named by its key `step`;
-unknown keys are errors. Steps of cleaning and linguistics take `places` beside their own options: where to apply them
-(`text`, `system`, `user`, `assistant`, `tool`, `prompt`, `completion`, `chosen`, `rejected`, `source`, `target`, `pair`;
-default: everywhere).
-
-```yaml
-steps:
-  - step: repair_unicode
-  - step: remove_html
-  - step: clean_whitespace
-  - step: mask_personal_data
-    kinds: [email, phone, id_card]
-  - step: filter_language
-    languages: [en, zh]
-  - step: filter_expression
-    keep: 'word_count >= 5 and "lorem ipsum" not in lower(text)'
-  - step: near_duplicates
-    threshold: 0.7
-  - step: decontaminate
-    against: [{{path: evaluation/gsm8k.jsonl}}]
-```
-
-What a step changes is counted, by stable names such as `emails_masked`. A row that a step rejects is kept with the reason,
-the measured value and the limit (`gopher_few_words: words 12, at least 50`), and of duplicates the row that stays for it.
-
-**Chinese.** Text of which at least a third of the letters are Chinese characters is measured by its own units: rules about
-the length of words are left out, 1.5 characters count as a word, n-grams run over characters, marks such as 。！？ end
-sentences. Thresholds of the papers are otherwise the defaults.
-
-**Data of NLTK** are never downloaded. Punkt, the stop words and the tagger of NLTK are used where their data are on the
-machine (variable `NLTK_DATA` or NLTK's usual folders); `segmenter: auto` takes pySBD otherwise. To get the same result on
-every machine, name the segmenter.
-
-**Expressions** of `filter_expression` are a small part of Python: comparisons, `and`, `or`, `not`, `in`, `is None`, `a if b
-else c`, numbers with `+ - * / // %`, texts, tuples, and the functions {functions}. `matches(text, "pattern")` and
-`count_matches` take patterns of the package regex, written out, with half a second for each text. Attributes, other calls,
-comprehensions, powers and arithmetic on texts are refused before any row is read. A row for which the expression has no
-value (a missing column compared with a number) is rejected as `expression_failed`.
-
-**Word lists** of `filter_profanity` are small and our own; add files for more.
-
-**Near duplicates** are found by MinHash with banding and verified by the true Jaccard similarity of their shingles, so no
-row is removed for being alike by chance. Rows that are linked by pairs form a group, of which the first stays; a row may be
-linked to it through others, and its reason names both. Signatures lie on disk; memory is about 50 bytes a row. The result
-does not depend on the number of processes. For parts (`unit: paragraph`, `line` or `sentence`), what stands in the data
-before is cut out of documents; rows of other kinds pass and are counted. Sentences are found as `segmenter: auto` does.
-
-**Evaluation data.** `decontaminate` compares each text of a row with each text of the evaluation sets. Short evaluation
-texts (fewer than 7 words, or 10 characters of Chinese, with the defaults) cannot be told from chance and are counted in a
-warning.
-"""
-
-DATA_STEPS_ZH = """
-数据配方的 `steps` 列出对各行的处理，按顺序执行。步骤由键 `step` 命名；未知的键会报错。清洗和语言学步骤除自己的选项外还有 `places`：
-应用于哪些位置（`text`、`system`、`user`、`assistant`、`tool`、`prompt`、`completion`、`chosen`、`rejected`、`source`、
-`target`、`pair`；默认：全部）。
-
-```yaml
-steps:
-  - step: repair_unicode
-  - step: remove_html
-  - step: clean_whitespace
-  - step: mask_personal_data
-    kinds: [email, phone, id_card]
-  - step: filter_language
-    languages: [en, zh]
-  - step: filter_expression
-    keep: 'word_count >= 5 and "lorem ipsum" not in lower(text)'
-  - step: near_duplicates
-    threshold: 0.7
-  - step: decontaminate
-    against: [{{path: evaluation/gsm8k.jsonl}}]
-```
-
-步骤所作的改动按固定名称计数，例如 `emails_masked`。被拒绝的行会连同原因、测得的值和界限一起保留
-（`gopher_few_words: words 12, at least 50`）；重复的行还会注明保留的是哪一行。
-
-**中文。** 字母中至少三分之一是汉字的文本按自己的单位衡量：不用关于词长的规则，1.5 个汉字算一个词，n 元组以字为单位，。！？等标点结束句子。
-其余阈值默认为论文中的值。
-
-**NLTK 的数据**从不下载。本机有数据时（变量 `NLTK_DATA` 或 NLTK 的常用文件夹）才使用 NLTK 的 Punkt、停用词表和词性标注器；
-否则 `segmenter: auto` 使用 pySBD。若要在每台机器上结果相同，请指明切分器。
-
-**表达式**（`filter_expression`）是 Python 的一小部分：比较、`and`、`or`、`not`、`in`、`is None`、`a if b else c`、数字及
-`+ - * / // %`、文本、元组，以及函数 {functions}。`matches(text, "模式")` 和 `count_matches` 使用 regex 包的语法，模式须直接写出，
-每个文本最多用时半秒。属性、其他调用、推导式、乘方和对文本的算术在读取任何行之前就会被拒绝。表达式没有值的行（例如用缺失的列与数字比较）
-以 `expression_failed` 被拒绝。
-
-`filter_profanity` 的**词表**由我们自己编写，规模很小；可用文件补充。
-
-**近似重复**由 MinHash 分段找到候选，再用片段集合的真实 Jaccard 相似度核实，因此不会因偶然相似而移除某行。由相似对相连的行构成一组，保留第一行；
-某行可能通过其他行与之相连，原因中会同时写明两者。签名存于磁盘，每行约占 50 字节内存。结果与进程数无关。对于文档的部分（`unit: paragraph`、
-`line` 或 `sentence`），前面数据中已有的内容会从文档中删去；其他种类的行直接通过并计数。句子按 `segmenter: auto` 切分。
-
-**评测数据。** `decontaminate` 把一行的每个文本与评测集的每个文本比较。过短的评测文本（默认少于 7 个词或 10 个汉字）无法与巧合区分，会在警告中计数。
-"""
 
 
 PAGES: dict[str, Callable[[str], str]] = {

@@ -43,7 +43,8 @@ class RemoveHtml(TransformConfig):
     mode: Literal["auto", "page", "snippet"] = Field(
         "auto",
         description="page: extract the main text with trafilatura; snippet: strip the tags of HTML and resolve "
-        "entities, leaving `a < b` and `List<String>` alone; auto: page where there is `<html>` or `<body>`, else snippet.",
+        "entities, leaving `a < b` and `List<String>` alone; auto: page where there is `<html>` or `<body>`, else "
+        "snippet.",
     )
     keep_tables: bool = Field(True, description="Keep the text of tables of pages.")
     keep_comments: bool = Field(False, description="Keep the comments of readers below pages.")
