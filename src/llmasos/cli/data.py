@@ -143,9 +143,7 @@ def preview(
         out,
         accept_license,
     )
-    out.result(
-        {**found.as_json(), "preview": rendered.as_json()}, lambda: data_preview.show_rendered(out, found, rendered)
-    )
+    out.result({**found.as_json(), "preview": rendered}, lambda: data_preview.show_rendered(out, found, rendered))
 
 
 @group.command("list")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,19 +18,21 @@ from filelock import FileLock, Timeout
 
 from llmasos import __version__, progress
 from llmasos.data.output.gather import GatherStage, plan_files
-from llmasos.data.output.publish import publish
+from llmasos.data.output.publish import plan_inputs, publish
 from llmasos.data.pipeline.execution import run_stage
 from llmasos.data.pipeline.shard import read_json, write_json
 from llmasos.data.pipeline.stages import Stages, sections
 from llmasos.data.pipeline.tokens import TokensConfig
-from llmasos.data.recipe import DataRecipe, resolve_paths
+from llmasos.data.recipe import DataRecipe, resolved_steps
 from llmasos.data.report.facts import make_facts
 from llmasos.data.report.statistics import MeasureConfig, merge_statistics
-from llmasos.data.sources.plan import Plan
+from llmasos.data.sources.plan import Plan, SourcePlan
 from llmasos.data.sources.planning import TRAIN, make_plan
 from llmasos.data.splitting.assign import AssignConfig
+from llmasos.data.step import StepConfig
 from llmasos.errors import InvalidRecipe, InvalidRequest, Unavailable
 from llmasos.i18n import t
+from llmasos.library.metadata import LineageInput
 from llmasos.library.reference import Reference
 
 if TYPE_CHECKING:
@@ -75,13 +77,14 @@ def prepare(
         IntegrityError: a file is damaged.
     """
     name = Reference.parse(recipe.name) if recipe.name is not None else None
-    recipe = resolve_paths(recipe, folder)
     tokens = _tokens(recipe, open_model)
     shard_bytes = max(int(recipe.execution.shard_megabytes * 2**20), 1)
     plan = make_plan(recipe.sources, folder, shard_bytes=shard_bytes)
     kind = _kind(plan)
     _check_names(recipe, plan)
-    work = library.home / "data" / fingerprint(recipe, plan, tokens)
+    steps = resolved_steps(recipe, folder)
+    compared = compared_sources(steps)
+    work = library.home / "data" / fingerprint(recipe, plan, compared, tokens)
     work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(work.with_name(work.name + ".lock"))
     try:
@@ -93,7 +96,8 @@ def prepare(
         ) from error
     try:
         write_json(work / "plan.json", plan.model_dump(mode="json"))
-        prepared = _run(recipe, plan, kind, tokens, work, library, name)
+        task = _Task(recipe, plan, kind, steps, compared, tokens, work, library)
+        prepared = _run(task, name)
         if not keep_work:
             shutil.rmtree(work)
         return prepared
@@ -103,18 +107,23 @@ def prepare(
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _run(
-    recipe: DataRecipe,
-    plan: Plan,
-    kind: str,
-    tokens: TokensConfig | None,
-    work: Path,
-    library: Library,
-    name: Reference | None,
-) -> Prepared:
-    assign = _assign(recipe, plan)
+@dataclass(frozen=True)
+class _Task:
+    recipe: DataRecipe
+    plan: Plan
+    kind: str
+    steps: tuple[StepConfig, ...]
+    compared: tuple[SourcePlan, ...]
+    tokens: TokensConfig | None
+    work: Path
+    library: Library
+
+
+def _run(task: _Task, name: Reference | None) -> Prepared:
+    recipe, plan, work, tokens = task.recipe, task.plan, task.work, task.tokens
     splits = _splits(recipe, plan)
-    stages = Stages(work, len(plan.shards), tuple(sections(recipe.steps, tokens, assign)), splits, recipe.seed)
+    divided = tuple(sections(task.steps, tokens, _assign(recipe, plan)))
+    stages = Stages(work, len(plan.shards), divided, splits, recipe.seed)
     resumed = stages.run(recipe.execution)
     accounts = stages.accounts()
     rows = accounts[-1].rows_out
@@ -131,25 +140,36 @@ def _run(
         tokenizer=tokens.folder if tokens is not None else None,
         reference=tokens.reference if tokens is not None else "",
     )
-    gather = GatherStage(work / "output", stages.last, len(plan.shards), tuple(files), kind, recipe.output, measure)
+    gather = GatherStage(work / "output", stages.last, len(plan.shards), tuple(files), task.kind, recipe.output, measure)
     resumed += run_stage(gather, len(files), t("write the files"), work / "output" / "tasks", recipe.execution)
-    statistics = merge_statistics(
-        read_json(work / "output" / "statistics" / f"{task:05d}.json") for task in range(len(files))
-    )
-    rows_by_split = {split: sum(file.last - file.first for file in files if file.split == split) for split in splits}
-    facts = make_facts(recipe, plan, kind, accounts, statistics, rows_by_split)
+    parts = [work / "output" / "statistics" / f"{number:05d}.json" for number in range(len(files))]
+    statistics = merge_statistics(read_json(part) for part in parts)
+    by_split = {split: sum(file.last - file.first for file in files if file.split == split) for split in splits}
+    facts = make_facts(recipe, plan, task.kind, accounts, statistics, by_split)
     with progress.current().task(t("put it into the library")):
-        version = publish(library, name, recipe, plan, facts, work, gather, stages)
+        inputs = [*plan_inputs(plan.sources, "data"), *plan_inputs(task.compared, "compared")]
+        if tokens is not None:
+            inputs.append(LineageInput(role="tokenizer", digest=tokens.digest, reference=tokens.reference))
+        version = publish(task.library, name, recipe, plan, facts, inputs, work, gather, stages)
     return Prepared(version, facts, resumed)
 
 
-def fingerprint(recipe: DataRecipe, plan: Plan, tokens: TokensConfig | None) -> str:
+def compared_sources(steps: Sequence[StepConfig]) -> tuple[SourcePlan, ...]:
+    """The data sets that steps compare with, such as evaluation sets."""
+    sources = [source for step in steps for source in getattr(step, "against", ())]
+    return make_plan(sources, Path(), shard_bytes=1 << 40).sources if sources else ()
+
+
+def fingerprint(
+    recipe: DataRecipe, plan: Plan, compared: Sequence[SourcePlan], tokens: TokensConfig | None
+) -> str:
     """A name for everything that decides the result: files by their digests, steps, seed, tokenizer, version."""
     content = {
         "recipe": recipe.model_dump(
             mode="json", exclude={"execution", "variables", "name", "description", "license", "languages"}
         ),
-        "plan": portable_plan(plan),
+        "plan": _portable(plan.sources),
+        "compared": _portable(compared),
         "shards": [[piece.model_dump() for piece in shard] for shard in plan.shards],
         "tokens": tokens.model_dump(mode="json", exclude={"folder"}) if tokens is not None else None,
         "code": __version__,
@@ -157,21 +177,26 @@ def fingerprint(recipe: DataRecipe, plan: Plan, tokens: TokensConfig | None) -> 
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:20]
 
 
-def portable_plan(plan: Plan) -> list[dict[str, Any]]:
+def _portable(sources: Sequence[SourcePlan]) -> list[dict[str, Any]]:
     """The sources without where their files lie on this machine."""
     return [
         source.model_dump(
             mode="json", exclude={"files": {"__all__": {"path", "second", "pieces"}}, "skipped_files": True}
         )
-        for source in plan.sources
+        for source in sources
     ]
 
 
 def _tokens(recipe: DataRecipe, open_model: Callable[[str], ModelFolder]) -> TokensConfig | None:
     if recipe.tokens is None:
         return None
+    from llmasos.modeling.tokenizer_files import load_tokenizer
+
     model = open_model(recipe.tokens.model)
-    return TokensConfig(folder=model.path, reference=recipe.tokens.model, options=recipe.tokens.rendering)
+    digest = load_tokenizer(model).digest
+    return TokensConfig(
+        folder=model.path, digest=digest, reference=recipe.tokens.model, options=recipe.tokens.rendering
+    )
 
 
 def _kind(plan: Plan) -> str:

@@ -12,6 +12,7 @@ from llmasos.data.pipeline.execution import Execution, LocalExecution
 from llmasos.data.rendering.options import RenderingOptions
 from llmasos.data.sources.config import Source
 from llmasos.data.splitting.config import Mixture, Split
+from llmasos.data.step import StepConfig
 from llmasos.data.steps import Step
 from llmasos.recipe.loading import Recipe
 
@@ -57,11 +58,12 @@ class DataRecipe(Recipe):
         return self
 
 
-def resolve_paths(recipe: DataRecipe, folder: Path) -> DataRecipe:
-    """The recipe with every relative path in its steps resolved against the folder it lies in."""
-    return recipe.model_copy(update={"steps": tuple(_resolve(step, folder) for step in recipe.steps)})
+def resolved_steps(recipe: DataRecipe, folder: Path) -> tuple[StepConfig, ...]:
+    """The steps, with relative paths of files that they compare with resolved against the recipe's folder."""
+    return tuple(_resolved(step, folder) for step in recipe.steps)
 
 
-def _resolve(step: Step, folder: Path) -> Step:
+def _resolved(step: StepConfig, folder: Path) -> StepConfig:
     resolve = getattr(step, "resolve_paths", None)
-    return resolve(folder) if resolve is not None else step
+    resolved: StepConfig = resolve(folder) if resolve is not None else step
+    return resolved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmasos.data.output.gather import GatherStage
     from llmasos.data.pipeline.stages import Stages
     from llmasos.data.recipe import DataRecipe
-    from llmasos.data.sources.plan import Plan
+    from llmasos.data.sources.plan import Plan, SourcePlan
     from llmasos.library.reference import Reference
     from llmasos.library.store import Library, Version
 
@@ -32,6 +32,7 @@ def publish(
     recipe: DataRecipe,
     plan: Plan,
     facts: dict[str, Any],
+    inputs: list[LineageInput],
     work: Path,
     gather: GatherStage,
     stages: Stages,
@@ -55,7 +56,7 @@ def publish(
     )
     lineage = Lineage(
         step="prepare",
-        inputs=[*_inputs(plan)],
+        inputs=inputs,
         recipe=recipe.model_dump(mode="json", exclude={"execution", "variables"}, exclude_none=True),
         metrics=metadata.metrics,
     )
@@ -71,13 +72,14 @@ def publish(
         return draft.publish(name, metadata, card=card_text(recipe, facts), lineage=lineage)
 
 
-def _inputs(plan: Plan) -> Iterator[LineageInput]:
-    for source in plan.sources:
+def plan_inputs(sources: Sequence[SourcePlan], role: str) -> Iterator[LineageInput]:
+    """What was read, as inputs of the lineage: data sets of the library by their digests, else every file."""
+    for source in sources:
         if source.reference_digest is not None:
-            yield LineageInput(role="data", digest=source.reference_digest, reference=source.reference)
+            yield LineageInput(role=role, digest=source.reference_digest, reference=source.reference)
             continue
         for file in source.files:
-            yield LineageInput(role="data", digest=file.digest, reference=f"{source.name}/{file.name}")
+            yield LineageInput(role=role, digest=file.digest, reference=f"{source.name}/{file.name}")
 
 
 def _write_rejected(path: Path, stages: Stages) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -118,7 +120,37 @@ def _run_local(block: Any, tasks: int, folder: Path, execution: LocalExecution) 
     workers = min(execution.workers or hardware.processor().usable, tasks)
     # Forking is quick and needs no guard in the caller's script, but must not be done once torch has made its threads.
     method = "fork" if sys.platform == "linux" and "torch" not in sys.modules else "forkserver"
-    LocalPipelineExecutor([block], tasks=tasks, workers=workers, logging_dir=str(folder), start_method=method).run()
+    executor = LocalPipelineExecutor(
+        [block], tasks=tasks, workers=workers, logging_dir=str(folder), start_method=method
+    )
+    with _plain_workers():
+        executor.run()
+
+
+_forking = threading.Event()
+"""Set while workers may be forked."""
+
+
+def _forget_handlers() -> None:
+    """In a forked worker: end on SIGTERM at once.
+
+    A pool ends its workers by SIGTERM. A handler in Python that this process had set would run in them too, while they
+    wait for each other's locks, and the pool would wait for them for ever.
+    """
+    if _forking.is_set():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_forget_handlers)
+
+
+@contextmanager
+def _plain_workers() -> Iterator[None]:
+    _forking.set()
+    try:
+        yield
+    finally:
+        _forking.clear()
 
 
 def _run_slurm(block: Any, tasks: int, label: str, folder: Path, execution: SlurmExecution) -> None:

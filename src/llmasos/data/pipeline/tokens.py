@@ -18,6 +18,7 @@ class TokensConfig(FilterConfig):
 
     step: Literal["tokens"] = "tokens"
     folder: Path = Field(description="Folder of the model.")
+    digest: str = Field(description="Digest of the model's tokenizer.")
     reference: str = Field(description="What the user calls the model.")
     options: RenderingOptions = Field(description="How rows become tokens.")
 
