@@ -33,8 +33,7 @@ _CHATML_BODY = (
 )
 _CHATML_OPENING = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 _CALLS = (
-    "{% for c in m.tool_calls or [] %}"
-    "{{ '\n<tool_call>\n' + (c.function | tojson) + '\n</tool_call>' }}{% endfor %}"
+    "{% for c in m.tool_calls or [] %}{{ '\n<tool_call>\n' + (c.function | tojson) + '\n</tool_call>' }}{% endfor %}"
 )
 _QWEN_HEAD = (
     "{% if tools %}{{ '<|im_start|>system\n' }}"
@@ -159,7 +158,9 @@ def chat_model(family: str, template: str | None = None) -> ChatModel:
     source = TEMPLATES[family] if template is None else template
     plain = source.replace("[[", "").replace("]]", "")
     marked = source.replace("[[", "{% generation %}").replace("]]", "{% endgeneration %}")
-    reference = PreTrainedTokenizerFast(tokenizer_object=Backend.from_str(backend.to_str()), chat_template=plain, **names)
+    reference = PreTrainedTokenizerFast(
+        tokenizer_object=Backend.from_str(backend.to_str()), chat_template=plain, **names
+    )
     tokenizer = FastTokenizer(backend, names)
     ours, ours_marked = (
         ChatTemplate(text, special_tokens=names, added_tokens=tokenizer.added_tokens) for text in (plain, marked)
@@ -173,7 +174,10 @@ def _byte_level(special: list[str]) -> Backend:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=500,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     backend.train_from_iterator(CORPUS, trainer)
     return backend

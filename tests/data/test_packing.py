@@ -57,9 +57,7 @@ def reference_best_fit(sizes: list[int], capacity: int) -> list[tuple[int, ...]]
     clock = 0
     for number in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         clock += 1
-        fitting = [
-            (room, ages[place], place) for place, (room, _) in enumerate(bins) if room >= sizes[number]
-        ]
+        fitting = [(room, ages[place], place) for place, (room, _) in enumerate(bins) if room >= sizes[number]]
         if fitting:
             _, _, place = min(fitting)
             room, members = bins[place]

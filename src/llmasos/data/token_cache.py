@@ -58,6 +58,15 @@ class _Index(BaseModel):
     columns: dict[str, _Column]
     account: dict[str, Any]
     rejected: list[tuple[int, str, str]]
+    checksum: str = ""
+    """SHA-256 of the index itself, as it is with this field empty."""
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps(self.model_dump(mode="json"))
+
+    def with_checksum(self) -> _Index:
+        empty = self.model_copy(update={"checksum": ""})
+        return self.model_copy(update={"checksum": hashlib.sha256(empty.to_bytes()).hexdigest()})
 
 
 class Samples(Sequence[RenderedSample]):
@@ -274,7 +283,7 @@ def _build(building: Path, key: str, renderer: Renderer, rows: Iterable[Row]) ->
     finally:
         columns = {name: writer.close() for name, writer in writers.items()}
     index = _Index(key=key, parts=parts, columns=columns, account=account.as_json(), rejected=rejected)
-    (building / "index.json").write_bytes(orjson.dumps(index.model_dump(mode="json")))
+    (building / "index.json").write_bytes(index.with_checksum().to_bytes())
     sync_file(building / "index.json")
     sync_folder(building)
 
@@ -312,6 +321,8 @@ def _open(folder: Path, key: str, *, reused: bool) -> CachedTokens:
         index = _Index.model_validate_json((folder / "index.json").read_bytes())
     except ValidationError as error:
         raise _damaged(folder / "index.json", str(error.errors()[0]["msg"])) from error
+    if index != index.with_checksum():
+        raise _damaged(folder / "index.json", t("its checksum is wrong"))
     if index.key != key:
         raise _damaged(folder / "index.json", t("it belongs to other tokens"))
     arrays = {name: _map(folder / f"{name}.bin", column) for name, column in index.columns.items()}

@@ -123,7 +123,7 @@ class ChatTemplate:
             if plain.segments != prompt.segments:
                 raise Unsupported(
                     t("the chat template changes the text of its generation blocks after marking it"),
-                    hint=t("Take the {{% generation %}} blocks out of captured text, macros and filters."),
+                    hint=t("Take the generation blocks out of captured text, macros and filters."),
                 )
         return prompt
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, time
 from functools import lru_cache
 from importlib import resources
 from importlib.metadata import version
 from itertools import islice
+from typing import NamedTuple
 
 from llmasos.data.rendering.account import RenderingAccount
 from llmasos.data.rendering.drafts import Draft, Drafter, Unsuitable, prompts_of
@@ -33,6 +35,15 @@ from llmasos.modeling.tokenizer_files import load_chat_template, load_tokenizer
 
 BATCH = 256
 """Rows rendered and encoded together: enough for the threads of the Rust library, little memory."""
+
+
+class _Rendered(NamedTuple):
+    """A batch of rows whose texts are being encoded."""
+
+    first: int
+    rows: Sequence[Row]
+    outcomes: Sequence[list[Draft] | Rejection]
+    encoded: Future[Iterator[EncodedPrompt]]
 
 
 class Renderer:
@@ -167,9 +178,19 @@ class Renderer:
         """
         account = account if account is not None else RenderingAccount()
         remaining = iter(rows)
-        while batch := list(islice(remaining, BATCH)):
-            yield from self._render_batch(batch, first, account)
-            first += len(batch)
+        # Templates hold Python's lock and encoding does not: one batch is encoded while the next is rendered.
+        with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
+            before: _Rendered | None = None
+            while batch := list(islice(remaining, BATCH)):
+                outcomes = self._outcomes(batch)
+                drafts = [draft for found in outcomes if isinstance(found, list) for draft in found]
+                rendered = _Rendered(first, batch, outcomes, encoder.submit(self._encoded, drafts))
+                first += len(batch)
+                if before is not None:
+                    yield from self._finish_batch(before, account)
+                before = rendered
+            if before is not None:
+                yield from self._finish_batch(before, account)
 
     def render_sample(self, sample: Sample, account: RenderingAccount | None = None) -> list[RenderedRow]:
         """Render one sample.
@@ -187,17 +208,18 @@ class Renderer:
             raise InvalidRequest(f"{rejections[0].reason}: {rejections[0].detail}")
         return [item for item in outcome if isinstance(item, RenderedRow)]
 
-    def _render_batch(
-        self, rows: Sequence[Row], first: int, account: RenderingAccount
-    ) -> Iterator[RenderedRow | RejectedRow]:
-        outcomes: list[list[Draft] | Rejection] = []
+    def _outcomes(self, rows: Sequence[Row]) -> list[list[Draft] | Rejection]:
+        found = []
         for row in rows:
             try:
-                outcomes.append(self._drafts(row.sample))
+                found.append(self._drafts(row.sample))
             except UnstableTemplate as error:
                 raise UnstableTemplate(f"{row.origin}: {error.message}", hint=error.hint) from error
-        encoded = self._encoded([draft for drafts in outcomes if isinstance(drafts, list) for draft in drafts])
-        for number, (row, drafts) in enumerate(zip(rows, outcomes, strict=True), first):
+        return found
+
+    def _finish_batch(self, batch: _Rendered, account: RenderingAccount) -> Iterator[RenderedRow | RejectedRow]:
+        encoded = batch.encoded.result()
+        for number, (row, drafts) in enumerate(zip(batch.rows, batch.outcomes, strict=True), batch.first):
             account.rows += 1
             if isinstance(drafts, Rejection):
                 account.rejected[drafts.reason] += 1
