@@ -90,7 +90,7 @@ class NearDuplicatesStep:
     """See :class:`llmasos.data.step.CorpusStep`.
 
     Notes on disk: 8 bytes for each band, 4 for each shingle, 2 bits for each permutation and the id, for every entry.
-    Memory while comparing: some 50 bytes an entry.
+    Memory while comparing: some 90 bytes an entry.
     """
 
     partitions = _PARTITIONS
