@@ -10,7 +10,6 @@ from dataclasses import fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -72,15 +71,14 @@ def data_texts() -> set[str]:
     from llmasos.cli import help as help_pages
     from llmasos.cli.chat import options
     from llmasos.cli.commands import command_table
-    from llmasos.data.steps import Step
+    from llmasos.data.recipe import DataRecipe
     from llmasos.modeling.options import Seq2SeqOptions
+    from llmasos.recipe.explain import explain
     from llmasos.settings import Settings
 
     set_language("en")
     found = {str(field.description) for field in Settings.model_fields.values()}
-    for step in get_args(get_args(Step)[0]):
-        found.add(str(step.__doc__).split("\n")[0])
-        found |= {str(field.description) for name, field in step.model_fields.items() if name != "step"}
+    found |= {key.description for key in explain(DataRecipe)}
     found |= {options.explanation(Seq2SeqOptions(), field.name) for field in fields(Seq2SeqOptions)}
     rows = [app.load_command(row.name, row.module) for row in command_table("en")]
     for row in rows:

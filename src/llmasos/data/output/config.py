@@ -15,5 +15,5 @@ class Output(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: OutputFormat = Field("parquet", description="Format of the files of the data set.")
-    rows_per_file: int = Field(100_000, ge=1, description="Rows of one file; it is also what one task holds in memory.")
+    rows_per_file: int = Field(100_000, ge=1, description="Most rows of one file.")
     shuffle: bool = Field(False, description="Shuffle the rows of each split by the seed; default: order of the files.")

@@ -280,8 +280,6 @@ def _layout(
         columns = ", ".join(sample[0])
         raise InvalidRecipe(
             t("{path}: what the columns mean is not clear: {columns}", path=where, columns=columns),
-            hint=t(
-                "Say it with layout, for example: layout: {{kind: prompt_completion, prompt: ..., completion: ...}}"
-            ),
+            hint=t("Say it with the key layout of the source; `llmasos recipe show data` explains it."),
         )
     return recognised.layout, recognised.name
