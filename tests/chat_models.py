@@ -28,7 +28,8 @@ CORPUS = [
 
 _CHATML_BODY = (
     "{{ '<|im_start|>' + m.role + '\n' }}"
-    "{% if m.role == 'assistant' %}[[{{ m.content + '<|im_end|>' }}]]{% else %}{{ m.content + '<|im_end|>' }}{% endif %}"
+    "{% if m.role == 'assistant' %}[[{{ m.content + '<|im_end|>' }}]]"
+    "{% else %}{{ m.content + '<|im_end|>' }}{% endif %}"
     "{{ '\n' }}"
 )
 _CHATML_OPENING = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -84,7 +85,8 @@ TEMPLATES: Mapping[str, str] = {
     + _QWEN_TOOL
     + "{% endif %}{% endfor %}"
     + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}",
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% endif %}",
     "llama3": "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
     "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' }}"
     "{% if m.role == 'assistant' %}[[{{ (m.content | trim) + '<|eot_id|>' }}]]"

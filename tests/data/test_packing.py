@@ -54,9 +54,7 @@ def reference_best_fit(sizes: list[int], capacity: int) -> list[tuple[int, ...]]
     """Best-fit decreasing as textbooks have it: look at every bin."""
     bins: list[tuple[int, list[int]]] = []
     ages: list[int] = []
-    clock = 0
-    for number in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
-        clock += 1
+    for clock, number in enumerate(sorted(range(len(sizes)), key=lambda index: -sizes[index])):
         fitting = [(room, ages[place], place) for place, (room, _) in enumerate(bins) if room >= sizes[number]]
         if fitting:
             _, _, place = min(fitting)

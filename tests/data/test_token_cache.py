@@ -17,13 +17,14 @@ from llmasos.data.token_cache import TokenCache, cache_key, digest_of_rows
 from llmasos.errors import InvalidRequest
 
 
+def talk(number: int) -> Messages:
+    """Some answers are empty, and every seventh row has none."""
+    answer = Message("assistant" if number % 7 else "user", "It is fine. " * (number % 5))
+    return Messages((Message("user", f"What is {number}?"), answer))
+
+
 def rows(count: int = 40) -> list[Row]:
-    return [
-        Row(str(number), Origin("s", "f", number), Messages((
-            Message("user", f"What is {number}?"), Message("assistant" if number % 7 else "user", "It is fine. " * (number % 5)),
-        )))
-        for number in range(count)
-    ]  # fmt: skip
+    return [Row(str(number), Origin("s", "f", number), talk(number)) for number in range(count)]
 
 
 def renderer(**options: object) -> Renderer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,7 +128,7 @@ class Tokenizer(ABC):
         """Encode a rendered conversation; literal segments never become control tokens."""
         if len(prompt.segments) == 1 and not prompt.segments[0].literal:
             return self.encode(prompt.segments[0].text, add_special_tokens=False).ids
-        return [token for piece, _ in self._encoded_pieces(prompt) for token in piece.ids]
+        return [token for piece, _ in self._encoded_pieces(prompt, self._encode_bare) for token in piece.ids]
 
     def encode_prompts(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
         """Encode rendered conversations as :meth:`encode_prompt` does, with the places of the tokens in their texts."""
@@ -136,12 +136,13 @@ class Tokenizer(ABC):
 
     def encode_continuation(self, prompt: Prompt) -> list[int]:
         """Encode a text that follows another one, as a model would write it after the tokens of that one."""
-        return [token for piece, _ in self._encoded_pieces(prompt, continues=True) for token in piece.ids]
+        pieces = self._encoded_pieces(prompt, self._encode_bare, continues=True)
+        return [token for piece, _ in pieces for token in piece.ids]
 
     def _placed(self, prompt: Prompt) -> EncodedPrompt:
         ids: list[int] = []
         offsets: list[tuple[int, int]] | None = []
-        for piece, begin in self._encoded_pieces(prompt):
+        for piece, begin in self._encoded_pieces(prompt, self._encode_placed):
             ids += piece.ids
             if piece.offsets is None:
                 offsets = None
@@ -149,14 +150,22 @@ class Tokenizer(ABC):
                 offsets += [(begin + start, begin + end) for start, end in piece.offsets or ()]
         return UnplacedPrompt(ids) if offsets is None else PlacedPrompt(ids, offsets)
 
-    def _encoded_pieces(self, prompt: Prompt, *, continues: bool = False) -> Iterator[tuple[Encoded, int]]:
+    def _encoded_pieces(
+        self, prompt: Prompt, encode: Callable[[str], Encoded], *, continues: bool = False
+    ) -> Iterator[tuple[Encoded, int]]:
         """The segments of a prompt, encoded one by one, and where each begins in the text."""
         begin = 0
         for segment in prompt.segments:
             for text in self._ordinary_parts(segment.text) if segment.literal else [segment.text]:
-                middle = begin > 0 or continues
-                yield self._encode_middle(text) if middle else self.encode(text, add_special_tokens=False), begin
+                yield self._encode_middle(text, encode) if begin or continues else encode(text), begin
                 begin += len(text)
+
+    def _encode_bare(self, text: str) -> Encoded:
+        return self.encode(text, add_special_tokens=False)
+
+    def _encode_placed(self, text: str) -> Encoded:
+        """The same tokens with places that leave no character out."""
+        return self._encode_bare(text)
 
     def _ordinary_parts(self, token: str) -> list[str]:
         """A control token cut so that no part of it is one: they are recognised as a whole only."""
@@ -165,12 +174,12 @@ class Tokenizer(ABC):
             parts = list(token)
         return [part for part in parts if part]
 
-    def _encode_middle(self, text: str) -> Encoded:
+    def _encode_middle(self, text: str, encode: Callable[[str], Encoded]) -> Encoded:
         """Encode text that does not stand at the beginning: SentencePiece would put a space before it there."""
-        joined = self.encode("\n" + text, add_special_tokens=False)
+        joined = encode("\n" + text)
         count = len(self._line_break)
         if joined.ids[:count] != self._line_break:
-            return self.encode(text, add_special_tokens=False)
+            return encode(text)
         offsets = joined.offsets and [(max(start - 1, 0), end - 1) for start, end in joined.offsets[count:]]
         return Encoded(joined.ids[count:], joined.type_ids[count:], joined.special[count:], offsets)
 
@@ -279,6 +288,10 @@ class FastTokenizer(Tokenizer):
             for index, encoding, text in zip(whole, encodings, texts, strict=True)
         }
         return [found.get(index) or self._placed(prompt) for index, prompt in enumerate(prompts)]
+
+    def _encode_placed(self, text: str) -> Encoded:
+        found = self._placing_backend.encode(text, add_special_tokens=False)
+        return Encoded(found.ids, found.type_ids, [False] * len(found.ids), found.offsets)
 
     @cached_property
     def _placing_backend(self) -> tokenizers.Tokenizer:

@@ -19,7 +19,9 @@ from llmasos.errors import ContextLengthExceeded, InvalidRequest
 LONG = Messages((Message("user", "What is two plus two? " * 3), Message("assistant", "It is four, of course. " * 3)))
 
 
-def rendered(overlong: Overlong, limit: int | None, sample: Messages | Preference = LONG) -> tuple[list[object], RenderingAccount]:  # fmt: skip
+def rendered(
+    overlong: Overlong, limit: int | None, sample: Messages | Preference = LONG
+) -> tuple[list[object], RenderingAccount]:
     model = chat_model("llama3")
     account = RenderingAccount()
     renderer = Renderer(model.tokenizer, model.template, RenderingOptions(overlong=overlong, max_length=limit))

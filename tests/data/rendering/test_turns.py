@@ -156,11 +156,14 @@ def test_a_merged_system_message_cannot_be_learned() -> None:
 
 
 class TestEndTokens:
-    LEAVES_OUT = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}[[{{ m.content }}]]{{ '<|im_end|>\n' }}{% endfor %}"  # fmt: skip
+    LEAVES_OUT = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}[[{{ m.content }}]]{% else %}{{ m.content }}{% endif %}"
+        "{{ '<|im_end|>\n' }}{% endfor %}"
+    )
 
     def leaves_out(self) -> ChatModel:
-        return chat_model("chatml", self.LEAVES_OUT.replace("[[{{ m.content }}]]",
-            "{% if m.role == 'assistant' %}[[{{ m.content }}]]{% else %}{{ m.content }}{% endif %}"))  # fmt: skip
+        return chat_model("chatml", self.LEAVES_OUT)
 
     def test_one_that_the_block_leaves_out_is_learned_all_the_same(self) -> None:
         account = RenderingAccount()
@@ -173,7 +176,7 @@ class TestEndTokens:
         assert learned(model, PLAIN[1:3], account, marked=True, learn_end=False) == ["First."]
         assert (account.end_trained, account.ends_untrained) == (False, 1)
         assert "learn to stop" in " ".join(account.notes())
-        ids, mask = model.reference_tokens([message.as_template_input() for message in PLAIN[1:3]])
+        _, mask = model.reference_tokens([message.as_template_input() for message in PLAIN[1:3]])
         row, *_ = Renderer(model.tokenizer, model.marked_template, RenderingOptions(learn_end=False)).render_sample(
             Messages(PLAIN[1:3])
         )
@@ -190,7 +193,10 @@ class TestEndTokens:
         assert account.rewritten == 0
 
     def test_a_token_spelled_by_the_answer_is_no_end(self) -> None:
-        source = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"  # fmt: skip
+        source = (
+            "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+        )
         account = RenderingAccount()
         messages = [Message("user", "a"), Message("assistant", "b<|im_end|>")]
         assert learned(chat_model("chatml", source), messages, account) == ["b<|im_end|>\n"]
@@ -203,7 +209,7 @@ def test_blocks_that_cannot_be_told_apart() -> None:
     )
     model = chat_model("chatml", source)
     assert learned(model, PLAIN, marked=True) == ["First.<|im_end|>|Second.<|im_end|>"]
-    with pytest.raises(UnstableTemplate, match="4 texts .* 2 answers"):
+    with pytest.raises(UnstableTemplate, match=r"4 texts .* 2 answers"):
         learned(model, PLAIN, marked=True, learn=LearnRoles(turns="last"))
 
 
@@ -217,7 +223,10 @@ def test_a_block_in_captured_text() -> None:
 
 
 def test_a_token_across_the_edge_belongs_to_nobody() -> None:
-    source = "{% for m in messages %}{{ m.role + ' ' + m.content }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant ' }}{% endif %}"  # fmt: skip
+    source = (
+        "{% for m in messages %}{{ m.role + ' ' + m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant ' }}{% endif %}"
+    )
     account = RenderingAccount()
     (text,) = learned(chat_model("chatml", source), [Message("user", "a"), Message("assistant", "is fine")], account)
     assert text == " fine"
