@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from llmasos.data.cleaning.chinese import ConvertChinese
+from llmasos.data.cleaning.html import RemoveHtml
+from llmasos.data.cleaning.masking import MaskPersonalData
 from llmasos.data.cleaning.unicode import (
     CleanWhitespace,
     ConvertWidth,
@@ -66,6 +68,20 @@ def test_fixed_texts(config: TransformConfig, text: str, expected: str, counts: 
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ValidationError, match="extra_forbidden"):
         CleanWhitespace.model_validate({"step": "clean_whitespace", "emptylines": 2})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (ConvertChinese, {"to": "taiwan", "source": "taiwan"}),
+        (RemoveHtml, {"mode": "snippet", "keep_tables": False}),
+        (MaskPersonalData, {"kinds": ["phone"], "placeholders": {"email": "x"}}),
+    ],
+)
+def test_options_without_effect_are_refused(kind: type[TransformConfig], values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="Value error"):
+        kind.model_validate(values)
+    kind.model_validate(kind().model_dump())
 
 
 @pytest.mark.timeout(60)

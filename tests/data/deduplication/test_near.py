@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_rows import labelled, prompt, removed, row, rows, run_corpus_step
+from llmasos.data.deduplication.exact import ExactDuplicates
 from llmasos.data.deduplication.near import NearDuplicates
 from llmasos.data.row import Text
 from llmasos.data.sources.config import FileSource
@@ -206,8 +207,24 @@ def test_what_is_not_compared_is_counted(tmp_path: Path, caplog: pytest.LogCaptu
     assert "raise most_leaders" in caplog.text
 
 
+IGNORED = ({"unit": "line", "places": ["text"]}, {"shortest_part": 3}, {"within": False})
+"""Options that would have no effect."""
+
+
 def test_wrong_configurations_are_refused() -> None:
-    for wrong in ({"threshold": 0}, {"threshold": 1.2}, {"unit": "page"}, {"shingles": 3}, {"permutations": 4}):
+    for kind in (NearDuplicates, ExactDuplicates):
+        assert kind.model_validate(kind().model_dump()) == kind()
+    for wrong in IGNORED:
+        with pytest.raises(ValidationError, match="Value error"):
+            ExactDuplicates.model_validate(wrong)
+    for wrong in (
+        {"threshold": 0},
+        {"threshold": 1.2},
+        {"unit": "page"},
+        {"shingles": 3},
+        {"permutations": 4},
+        *IGNORED,
+    ):
         with pytest.raises(ValidationError):
             NearDuplicates.model_validate(wrong)
 
@@ -217,7 +234,8 @@ def test_wrong_configurations_are_refused() -> None:
     st.lists(st.text(alphabet="ab 今\n.\ud800", max_size=12), max_size=12), st.sampled_from(["row", "line", "sentence"])
 )
 def test_any_rows_can_be_compared(tmp_path_factory: pytest.TempPathFactory, texts: list[str], unit: str) -> None:
-    config = NearDuplicates.model_validate({"unit": unit, "shortest_part": 1, "permutations": 16})
+    shortest = {} if unit == "row" else {"shortest_part": 1}
+    config = NearDuplicates.model_validate({"unit": unit, "permutations": 16, **shortest})
     outcomes = run_corpus_step(config.build(), rows(texts), tmp_path_factory.mktemp("any"), shards=2)
     assert len(outcomes) == len(texts)
     for text, outcome in zip(texts, outcomes, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmasos.data.step import NO_COUNTS, Counts, Transform, TransformConfig
 
@@ -29,6 +29,12 @@ class ConvertChinese(TransformConfig):
     source: Literal["traditional", "taiwan", "hong_kong"] = Field(
         "traditional", description="What simplified is made from; taiwan also converts terms back."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ConvertChinese:
+        if self.to != "simplified" and self.source != "traditional":
+            raise ValueError(f"source is for to: simplified only; to: {self.to} is made from simplified Chinese")
+        return self
 
     def build(self) -> Transform:
         start = self.source if self.to == "simplified" else "simplified"

@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmasos.data.cleaning.counting import counted
 from llmasos.data.step import NO_COUNTS, Counts, Transform, TransformConfig
@@ -51,6 +51,15 @@ class RemoveHtml(TransformConfig):
     prefer: Literal["precision", "recall", "balance"] = Field(
         "balance", description="What to do with doubtful parts of pages: leave out, keep, or weigh."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RemoveHtml:
+        fields = type(self).model_fields
+        options = ("keep_tables", "keep_comments", "prefer")
+        unused = [name for name in options if getattr(self, name) != fields[name].default]
+        if self.mode == "snippet" and unused:
+            raise ValueError(f"{', '.join(unused)}: for pages only, mode is snippet")
+        return self
 
     def build(self) -> Transform:
         return partial(_remove_html, config=self)

@@ -10,7 +10,7 @@ from datetime import date
 from functools import partial
 from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmasos.data.step import NO_COUNTS, Counts, Transform, TransformConfig
 
@@ -139,6 +139,13 @@ class MaskPersonalData(TransformConfig):
         default_factory=dict,
         description="Text in place of what is masked, by kind. Default: [URL], [EMAIL], [PHONE], [ID], [CARD], [IP].",
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MaskPersonalData:
+        unused = [kind for kind in self.placeholders if kind not in self.kinds]
+        if unused:
+            raise ValueError(f"placeholders for {', '.join(unused)}, which kinds does not name")
+        return self
 
     def build(self) -> Transform:
         chosen = [

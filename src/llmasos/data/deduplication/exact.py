@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmasos.data.deduplication import decisions
 from llmasos.data.deduplication.decisions import PAIR
 from llmasos.data.deduplication.notes import OTHER, IdentityWriter, mapped, note_path, shard_names, writing
 from llmasos.data.deduplication.other_data import read_other_data, resolve_sources
 from llmasos.data.deduplication.tokens import fold, tokenize
-from llmasos.data.deduplication.units import Unit, compared_text
+from llmasos.data.deduplication.units import SHORTEST_PART, Unit, check_compared, compared_text
 from llmasos.data.row import Label, Row, UnpairedPreference
 from llmasos.data.sources.config import Source
 from llmasos.data.step import CorpusStepConfig, Counts, Outcome
@@ -44,10 +44,19 @@ class ExactDuplicates(CorpusStepConfig):
         None, description="Texts of a row that are compared, such as prompt. Default: all. For unit row only."
     )
     shortest_part: int = Field(
-        8, ge=1, description="Parts with fewer words (characters of Chinese) are never cut. For units below row."
+        SHORTEST_PART,
+        ge=1,
+        description="Parts with fewer words (characters of Chinese) are never cut. For units below row.",
     )
     against: tuple[Source, ...] = Field((), description="Other data; what stands there is removed here.")
     within: bool = Field(True, description="Compare the data with themselves, not only with `against`.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExactDuplicates:
+        check_compared(self.unit, self.places, self.shortest_part)
+        if not self.within and not self.against:
+            raise ValueError("within: false needs data to compare with in against")
+        return self
 
     def resolve_paths(self, folder: Path) -> ExactDuplicates:
         """The same with files of ``against`` relative to this folder."""

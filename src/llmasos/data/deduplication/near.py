@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmasos.data.deduplication import decisions
 from llmasos.data.deduplication.components import Components
@@ -19,7 +19,7 @@ from llmasos.data.deduplication.notes import OTHER, IdentityWriter, mapped, note
 from llmasos.data.deduplication.other_data import read_other_data, resolve_sources
 from llmasos.data.deduplication.shingles import shingle_sets
 from llmasos.data.deduplication.tokens import Hashes, tokenize
-from llmasos.data.deduplication.units import Unit, compared_text
+from llmasos.data.deduplication.units import SHORTEST_PART, Unit, check_compared, compared_text
 from llmasos.data.deduplication.verification import EntryStore, PairFinder
 from llmasos.data.row import Row
 from llmasos.data.sources.config import Source
@@ -58,7 +58,9 @@ class NearDuplicates(CorpusStepConfig):
         None, description="Texts of a row that are compared, such as prompt. Default: all. For unit row only."
     )
     shortest_part: int = Field(
-        8, ge=1, description="Parts with fewer words (characters of Chinese) are never cut. For units below row."
+        SHORTEST_PART,
+        ge=1,
+        description="Parts with fewer words (characters of Chinese) are never cut. For units below row.",
     )
     against: tuple[Source, ...] = Field((), description="Other data; what is like them is removed here.")
     within: bool = Field(True, description="Compare the data with themselves, not only with `against`.")
@@ -68,6 +70,13 @@ class NearDuplicates(CorpusStepConfig):
         description="Members of a group of candidates that are compared with all others of it. Pairs left out are "
         "counted as pairs_not_compared.",
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NearDuplicates:
+        check_compared(self.unit, self.places, self.shortest_part)
+        if not self.within and not self.against:
+            raise ValueError("within: false needs data to compare with in against")
+        return self
 
     def resolve_paths(self, folder: Path) -> NearDuplicates:
         """The same with files of ``against`` relative to this folder."""

@@ -12,8 +12,23 @@ Unit = Literal["row", "paragraph", "line", "sentence"]
 
 Span = tuple[int, int]
 
+SHORTEST_PART = 8
+"""Default of the option of this name; a recipe that was written out with all defaults must stay valid."""
+
 _PARAGRAPH = re.compile(r"(?:[^\n]|\n(?![^\S\n]*\n))+(?:\n\s*)?")
 _LINE = re.compile(r"[^\n]+\n?|\n")
+
+
+def check_compared(unit: Unit, places: Sequence[str] | None, shortest_part: int) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        ValueError: places with parts, or a shortest part without them.
+    """
+    if unit != "row" and places is not None:
+        raise ValueError(f"places is for unit: row only; with unit: {unit} the parts of documents are compared")
+    if unit == "row" and shortest_part != SHORTEST_PART:
+        raise ValueError("shortest_part is for unit: paragraph, line or sentence only")
 
 
 def compared_text(row: Row, places: Sequence[str] | None) -> str:
