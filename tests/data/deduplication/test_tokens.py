@@ -75,6 +75,14 @@ def test_tokens_are_those_of_plain_python_and_equal_tokens_have_equal_hashes(tex
     assert len(set(by_word.values())) == len(by_word)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(alphabet="ab c\n今天À", max_size=30), max_size=4), st.integers(1, 9))
+def test_tokens_do_not_depend_on_the_window(texts: list[str], window: int) -> None:
+    whole, cut = tokenize(texts), tokenize(texts, window=window)
+    for name in ("hashes", "starts", "ends", "offsets"):
+        assert getattr(whole, name).tolist() == getattr(cut, name).tolist()
+
+
 def test_order_of_characters_and_words_counts() -> None:
     tokens = tokenize(["abc cba bca", "one two three", "three two one"])
     assert len(set(tokens.hashes[:3].tolist())) == 3

@@ -8,7 +8,7 @@ and "he" are one token. All steps are array operations, because a Python loop ov
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -95,30 +95,55 @@ def _kinds_of(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:
     return kinds
 
 
-def tokenize(texts: Sequence[str]) -> Tokens:
-    """Fold the texts and find their tokens. Memory is some 60 bytes a character: give a few thousand short texts."""
+def tokenize(texts: Sequence[str], *, window: int = 1_000_000) -> Tokens:
+    """Fold the texts and find their tokens.
+
+    Args:
+        window: characters that are worked on at once; bounds the memory to some 50 MB beside the texts and tokens.
+    """
     folded = [fold(text) for text in texts]
     joined = "\n".join(folded)
-    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4")
-    kinds = _kinds_of(codes)
+    pieces = list(_pieces(joined, window))
+    empty = np.zeros(0, np.int64)
+    starts = np.concatenate([empty, *(starts for _, starts, _ in pieces)])
+    lengths = np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded))
+    boundaries = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return Tokens(
+        hashes=np.concatenate([np.zeros(0, np.uint64), *(hashes for hashes, _, _ in pieces)]),
+        starts=starts,
+        ends=np.concatenate([empty, *(ends for _, _, ends in pieces)]),
+        offsets=np.searchsorted(starts, boundaries).astype(np.int64),
+        text=joined,
+    )
+
+
+def _pieces(text: str, window: int) -> Iterator[tuple[Hashes, Positions, Positions]]:
+    """Hashes, starts and ends of the tokens, window by window; a window ends where no word goes on."""
+    start, size = 0, window
+    while start < len(text):
+        codes = np.frombuffer(text[start : start + size].encode("utf-32-le", "surrogatepass"), "<u4")
+        kinds = _kinds_of(codes)
+        end = len(codes)
+        if start + end < len(text):
+            breaks = np.flatnonzero(kinds[1:] != _WORD)
+            if not len(breaks):  # a word longer than the window
+                size *= 2
+                continue
+            end = int(breaks[-1]) + 1
+        yield _find(codes[:end], kinds[:end], start)
+        start, size = start + end, window
+
+
+def _find(codes: NDArray[np.uint32], kinds: NDArray[np.uint8], start: int) -> tuple[Hashes, Positions, Positions]:
     is_word = kinds == _WORD
     is_single = kinds == _SINGLE
     before = np.zeros_like(is_word)
     before[1:] = is_word[:-1]
-    first = (is_word & ~before) | is_single
-    starts = np.flatnonzero(first)
+    starts = np.flatnonzero((is_word & ~before) | is_single)
     after = np.zeros_like(is_word)
     after[:-1] = is_word[1:]
     ends = np.flatnonzero((is_word & ~after) | is_single) + 1
-    lengths = np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded))
-    boundaries = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return Tokens(
-        hashes=_hash_tokens(codes, is_word | is_single, starts, ends),
-        starts=starts,
-        ends=ends,
-        offsets=np.searchsorted(starts, boundaries).astype(np.int64),
-        text=joined,
-    )
+    return _hash_tokens(codes, is_word | is_single, starts, ends), starts + start, ends + start
 
 
 def _hash_tokens(codes: NDArray[np.uint32], inside: NDArray[np.bool_], starts: Positions, ends: Positions) -> Hashes:
