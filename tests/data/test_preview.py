@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from html.parser import HTMLParser
 
 import pytest
@@ -41,7 +40,7 @@ def test_the_answers() -> None:
     assert found.trained_share == found.trained / found.tokens
     assert found.warnings == ()
     assert dict(facts(found))["is the end token learned?"] == "yes (<|im_end|>)"
-    assert json.loads(json.dumps(asdict(found)))["samples"][0]["row"] == "rows.jsonl:1"
+    assert json.loads(json.dumps(found.as_json()))["samples"][0]["row"] == "rows.jsonl:1"
 
 
 def test_nothing_learned_is_said_and_the_tokens_are_shown() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from llmasos.data.rendering.account import RenderingAccount
 from llmasos.data.rendering.options import Drop, LearnEverything
@@ -83,6 +84,10 @@ class Preview:
     end_tokens: dict[str, int]
     masked_by: str | None
     warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The preview as plain data, the text of every token as it is."""
+        return asdict(self)
 
 
 def preview(renderer: Renderer, rows: Iterable[Row]) -> Preview:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import processors
 from transformers import AutoTokenizer
 
 import tiny_models
@@ -27,7 +28,10 @@ from llmasos.data.row import (
     UnpairedPreference,
 )
 from llmasos.errors import InvalidRequest, Unsupported
+from llmasos.modeling.chat_template import ChatTemplate
 from llmasos.modeling.folder import ModelFolder
+from llmasos.modeling.languages import Languages
+from llmasos.modeling.tokenizer import FastTokenizer
 
 ORIGIN = Origin("source", "rows.jsonl", 7)
 
@@ -243,3 +247,42 @@ def test_every_row_gives_samples_or_a_reason() -> None:
     assert account.rows == 4
     assert account.samples == 1
     assert "Roles must alternate" in found[2].rejection.detail  # type: ignore[union-attr]
+
+
+def test_source_and_target_of_marian_have_their_own_tokenizers(tiny: Callable[[str], Path]) -> None:
+    renderer = Renderer.of_model(ModelFolder.open(tiny("marian")))
+    row = one(renderer, Parallel("This is a great movie!", "La maison est magnifique."))
+    reference = AutoTokenizer.from_pretrained(tiny("marian"))
+    theirs = reference("This is a great movie!", text_target="La maison est magnifique.")
+    assert row.parts["source"].ids.tolist() == theirs["input_ids"]
+    assert row.parts["target"].ids.tolist() == theirs["labels"]
+    code = renderer.tokenizer.language_tokens()[-1].strip("<>")
+    marked = one(renderer, Parallel("This is a great movie!", "La maison est magnifique.", "en", code))
+    assert marked.parts["source"].ids.tolist() == reference(f">>{code}<< This is a great movie!")["input_ids"]
+    assert renderer.digest == Renderer.of_model(ModelFolder.open(tiny("marian"))).digest
+
+
+def test_languages_of_a_multilingual_model(tmp_path: Path) -> None:
+    special = ["<unk>", "</s>", "eng_Latn", "fra_Latn"]
+    backend = tiny_models.sentence_piece_like(tmp_path, special)
+    backend.post_processor = processors.TemplateProcessing(
+        single="eng_Latn $A </s>", special_tokens=[(token, backend.token_to_id(token)) for token in special]
+    )
+    tokenizer = FastTokenizer(backend, {"eos_token": "</s>"})
+    renderer = Renderer(tokenizer, None, languages=Languages("nllb", tokenizer))
+    row = one(renderer, Parallel("The house", "La maison", "eng_Latn", "fra_Latn"))
+    first = [tokenizer.pieces(row.parts[part].ids.tolist())[0] for part in ("source", "target")]
+    assert first == ["eng_Latn", "fra_Latn"]
+    back = one(renderer, Parallel("La maison", "The house", "fra_Latn", "eng_Latn"))
+    assert back.parts["source"].ids.tolist() == row.parts["target"].ids.tolist()
+    with pytest.raises(InvalidRequest, match="no language 'fr'"):
+        renderer.render_sample(Parallel("The house", "La maison", "eng_Latn", "fr"))
+
+
+def test_a_tokenizer_without_places_learns_everything_or_nothing(tiny: Callable[[str], Path]) -> None:
+    tokenizer = Renderer.of_model(ModelFolder.open(tiny("marian"))).tokenizer
+    template = ChatTemplate("{% for m in messages %}{{ m.content + ' ' }}{% endfor %}")
+    talk = Messages((Message("user", "This is great"), Message("assistant", "a movie")))
+    with pytest.raises(Unsupported, match="where its tokens stand"):
+        Renderer(tokenizer, template).render_sample(talk)
+    assert one(Renderer(tokenizer, None), Text("This is a movie")).parts["text"].trained_count > 0

@@ -225,7 +225,9 @@ class Drafter:
         source, target = sample.source, self._control.escape(sample.target)
         codes = self._languages.codes if self._languages is not None else []
         if self._languages is not None and codes:
-            needed = [sample.target_language, *([sample.source_language] if self._languages.marks_source else [])]
+            named = (sample.source_language, sample.target_language)
+            # Marian reads one language, and without a mark writes its usual one.
+            needed = named if self._languages.marks_source else [code for code in named[1:] if code is not None]
             unknown = [repr(code) for code in needed if code not in codes]
             if unknown:
                 raise Unsuitable("unsuitable", f"the model has no language {', '.join(unknown)}")
