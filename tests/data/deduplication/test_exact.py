@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_rows import labelled, prompt, removed, row, rows, run_corpus_step
@@ -110,11 +110,19 @@ def test_ids_of_any_characters_are_kept(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="ab. \n\u3000。！\r", max_size=60), st.sampled_from(["paragraph", "line", "sentence"]))
+@example(text="\n\n", unit="paragraph")
+@example(text="\n \na\n\n\nb\nc\n\n", unit="paragraph")
 def test_parts_are_the_whole_text(text: str, unit: Unit) -> None:
     spans = part_spans(text, unit)
     assert "".join(text[start:end] for start, end in spans) == text
     assert without_spans(text, spans) == ""
     assert without_spans(text, []) == text.strip()
+
+
+def test_paragraphs_and_lines() -> None:
+    text = "one\nmore\n \n\ntwo\n\nthree"
+    assert [text[start:end] for start, end in part_spans(text, "paragraph")] == ["one\nmore\n \n\n", "two\n\n", "three"]
+    assert [text[start:end] for start, end in part_spans(text, "line")][:3] == ["one\n", "more\n", " \n"]
 
 
 def test_digests_of_any_text() -> None:

@@ -15,7 +15,7 @@ Span = tuple[int, int]
 SHORTEST_PART = 8
 """Default of the option of this name; a recipe that was written out with all defaults must stay valid."""
 
-_PARAGRAPH = re.compile(r"(?:[^\n]|\n(?![^\S\n]*\n))+(?:\n\s*)?")
+_BETWEEN_PARAGRAPHS = re.compile(r"\n[^\S\n]*\n\s*")
 _LINE = re.compile(r"[^\n]+\n?|\n")
 
 
@@ -53,8 +53,10 @@ def part_spans(text: str, unit: Unit) -> list[Span]:
             return [(0, len(text))] if text else []
         starts[0] = 0
         return list(zip(starts, [*starts[1:], len(text)], strict=True))
-    pattern = _PARAGRAPH if unit == "paragraph" else _LINE
-    return [match.span() for match in pattern.finditer(text)]
+    if unit == "line":
+        return [match.span() for match in _LINE.finditer(text)]
+    starts = [0, *(match.end() for match in _BETWEEN_PARAGRAPHS.finditer(text))]
+    return [span for span in zip(starts, [*starts[1:], len(text)], strict=True) if span[0] < span[1]]
 
 
 def without_spans(text: str, removed: Iterable[Span]) -> str:
