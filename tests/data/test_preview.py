@@ -98,7 +98,7 @@ def test_invisible_characters_are_shown(text: str, expected: str) -> None:
 def test_the_terminal_views() -> None:
     found = of(TALK)
     text = as_text(found)
-    assert "⟦It·is↵\nfine.<|im_end|>⟧↵" in text
+    assert "⟦It·is↵\nfine.‹<|im_end|>›⟧↵" in text
     assert "is the end token learned?: yes (<|im_end|>)" in text
     rich = as_rich(found)
     learned = "".join(rich.plain[span.start : span.end] for span in rich.spans if "green" in str(span.style))

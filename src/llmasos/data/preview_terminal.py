@@ -48,14 +48,14 @@ def as_rich(found: Preview) -> Text:
 
 
 def as_text(found: Preview) -> str:
-    """The preview without colours: learned text stands between ``⟦`` and ``⟧``."""
-    lines = [t("⟦learned⟧ · space ↵ line break")]
+    """The preview without colours: learned text stands in ``⟦⟧``, control tokens in ``‹›``."""
+    lines = [t("⟦learned⟧ ‹control token› · space ↵ line break")]
     for sample in found.samples:
         lines += ["", _heading(sample)]
         for sequence in sample.sequences:
             pieces = []
             for trained, tokens in groupby(sequence.tokens, lambda token: token.trained):
-                run = "".join(map(shown, tokens))
+                run = "".join(f"‹{shown(token)}›" if token.special else shown(token) for token in tokens)
                 pieces.append(f"⟦{run}⟧" if trained else run)
             lines += [f"{sequence.name}: {_counts(sequence.tokens)}", "".join(pieces)]
     lines.append("")
