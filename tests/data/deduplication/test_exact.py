@@ -125,6 +125,15 @@ def test_paragraphs_and_lines() -> None:
     assert [text[start:end] for start, end in part_spans(text, "line")][:3] == ["one\n", "more\n", " \n"]
 
 
+def test_a_paragraph_ends_where_its_last_sentence_was_cut() -> None:
+    text = "One here. Two there.\n\nThree."
+    spans = part_spans(text, "sentence")
+    assert [text[start:end] for start, end in spans] == ["One here. ", "Two there.\n\n", "Three."]
+    assert without_spans(text, [spans[1]]) == "One here.\n\nThree."
+    assert without_spans(text, [spans[0]]) == "Two there.\n\nThree."
+    assert without_spans("a\nb\nc", [(2, 4)]) == "a\nc"
+
+
 def test_digests_of_any_text() -> None:
     assert digest("a\ud800") != digest("a")
     assert len(digest("")) == 16

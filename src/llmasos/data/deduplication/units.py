@@ -60,11 +60,17 @@ def part_spans(text: str, unit: Unit) -> list[Span]:
 
 
 def without_spans(text: str, removed: Iterable[Span]) -> str:
-    """The text without these parts (rising, not overlapping), and without white space left over at the ends."""
-    pieces: list[str] = []
+    """The text without these parts (rising, not overlapping), and without white space left over at the ends.
+
+    A line or paragraph that ended with a removed part still ends there.
+    """
+    kept = ""
     last = 0
     for start, end in removed:
-        pieces.append(text[last:start])
+        kept += text[last:start]
+        part = text[start:end]
+        space = part[len(part.rstrip()) :]
+        if "\n" in space and kept and not kept.endswith("\n"):
+            kept = kept.rstrip() + space
         last = end
-    pieces.append(text[last:])
-    return "".join(pieces).strip()
+    return (kept + text[last:]).strip()
