@@ -70,6 +70,7 @@ class SourcePlan(_Document):
         recognised: the name of the layout if it was recognised rather than given: ``alpaca``, ``ShareGPT``.
         unused_columns: columns of the first records that neither the sample nor the metadata use.
         skipped_files: files of a folder whose format is unknown.
+        prepared: whether it was prepared here, so that its columns ``metadata``, ``id`` and ``origin`` are ours.
     """
 
     name: str
@@ -81,6 +82,7 @@ class SourcePlan(_Document):
     reading: Reading
     files: tuple[FilePlan, ...]
     skipped_files: tuple[str, ...] = ()
+    prepared: bool = False
     reference: str | None = None
     reference_digest: str | None = None
 

@@ -21,6 +21,8 @@ from llmasos.errors import InvalidRecipe, InvalidRequest, NotFound
 from llmasos.i18n import t
 
 TRAIN = "train"
+OWN_COLUMNS = ("id", "origin", "metadata")
+"""Columns of a prepared data set that are no part of the samples."""
 _SAMPLE = 100
 """Records that are looked at to recognise a layout."""
 
@@ -181,12 +183,13 @@ def _plan_source(
         files = [_plan_file(source, path, found.base, reading, shard_bytes, advance) for path in found.files]
     sample = _first_records(files, reading)
     layout, recognised = _layout(source, sample, found, files)
-    used = layout.columns() | set(source.metadata)
+    prepared = isinstance(source, LibrarySource)
+    used = layout.columns() | set(source.metadata) | (set(OWN_COLUMNS) if prepared else set())
     unused = [column for column in dict.fromkeys(key for fields in sample for key in fields) if column not in used]
     return SourcePlan(
         name=name, layout=layout, recognised=recognised, metadata=source.metadata,
         into=source.into or TRAIN, unused_columns=tuple(unused),
-        reading=reading, files=tuple(files), skipped_files=tuple(found.skipped), reference=found.reference,
+        reading=reading, files=tuple(files), skipped_files=tuple(found.skipped), prepared=prepared, reference=found.reference,
         reference_digest=found.reference_digest,
     )  # fmt: skip
 

@@ -40,6 +40,8 @@ def read_shard(plan: Plan, shard: int) -> Iterator[Row | Unreadable]:
                 yield Unreadable(identity, origin, raw, sample)
                 continue
             metadata = {name: record.fields[name] for name in source.metadata if record.fields.get(name) is not None}
+            if source.prepared and isinstance(stored := record.fields.get("metadata"), str):
+                metadata = {**orjson.loads(stored), **metadata}
             yield Row(identity, origin, sample, metadata)
 
 
