@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from llmasos.data.row import Origin, Row
+from llmasos.data.row import Row
 from llmasos.data.sources.config import AlignedSource, FileSource, HubSource, Source
 from llmasos.data.sources.planning import make_plan
-from llmasos.data.sources.read import read_piece
-from llmasos.data.sources.record import Broken
-from llmasos.data.step import Rejection
+from llmasos.data.sources.rows import planned_rows
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +25,11 @@ def read_other_data(sources: Sequence[Source]) -> Iterator[Row]:
     """
     plan = make_plan(sources, Path(), shard_bytes=_SHARD_BYTES)
     unread: Counter[str] = Counter()
-    for shard in plan.shards:
-        for item in shard:
-            source, file, piece = plan.piece(item)
-            for record in read_piece(file, piece, source.reading):
-                sample = None if isinstance(record, Broken) else source.layout.apply(record.fields)
-                if sample is None or isinstance(sample, Rejection):
-                    unread[source.name] += 1
-                    continue
-                origin = Origin(source.name, file.name, record.line)
-                yield Row(f"{source.name}/{file.name}:{record.line}", origin, sample)
+    for item in planned_rows(plan):
+        if isinstance(item, Row):
+            yield item
+        else:
+            unread[item.origin.source] += 1
     for name, count in unread.items():
         logger.warning("%s: %d records could not be read and were not compared", name, count)
 
