@@ -91,6 +91,20 @@ def test_tools_and_their_calls(family: str) -> None:
     assert "fine\n</tool_response>" not in learned
 
 
+def test_arguments_as_json_text_are_those_of_the_object() -> None:
+    model = chat_model("qwen2.5")
+    renderer = Renderer(model.tokenizer, model.template)
+
+    def tokens(arguments: object) -> list[int]:
+        call = {"type": "function", "function": {"name": "weather", "arguments": arguments}}
+        asking = Message("assistant", "", None, {"tool_calls": [call]})
+        (row,) = renderer.render_sample(Messages((Message("user", "a"), asking)))
+        return row.parts["text"].ids.tolist()
+
+    assert tokens('{"city":"Paris"}') == tokens({"city": "Paris"})
+    assert tokens("Paris") != tokens({"city": "Paris"})
+
+
 words = st.text(max_size=12) | st.sampled_from([" ", "\n", "\n\n", "🎉", "café", "你好", "a b", "</think>"])
 
 

@@ -9,6 +9,7 @@ the second condition; such answers get a sample of their own, in which the conve
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ class TurnFinder:
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, opening: bool) -> Prompt:
         return self._template.render(
-            [message.as_template_input() for message in messages],
+            [template_input(message) for message in messages],
             tools=tools or None,
             add_generation_prompt=opening,
             variables=self._variables,
@@ -137,7 +138,7 @@ class TurnFinder:
         self, messages: Sequence[Message], learned: Sequence[int], tools: Sequence[Mapping[str, Any]]
     ) -> MarkedConversations:
         prompt = self._template.render(
-            [message.as_template_input() for message in messages],
+            [template_input(message) for message in messages],
             tools=tools or None,
             add_generation_prompt=False,
             variables=self._variables,
@@ -282,6 +283,29 @@ class TurnFinder:
               "{later}", index=index, role=role, **_difference(str(ending), str(whole), "first", "later")),
             hint=t("rewritten_turns: split renders a sample for each such answer; last learns only the last ones."),
         )  # fmt: skip
+
+
+def template_input(message: Message) -> dict[str, Any]:
+    """A message as templates expect it: arguments of calls as objects, which OpenAI's format has as JSON text.
+
+    Templates write them as JSON, so a text would come out quoted twice. Serving reads requests the same way.
+    """
+    found = message.as_template_input()
+    if isinstance(found.get("tool_calls"), Sequence):
+        found["tool_calls"] = [_with_parsed_arguments(call) for call in found["tool_calls"]]
+    return found
+
+
+def _with_parsed_arguments(call: Any) -> Any:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    if not isinstance(arguments, str):
+        return call
+    try:
+        parsed = json.loads(arguments)
+    except ValueError:
+        return call  # no JSON: the template shows the text
+    return {**call, "function": {**call["function"], "arguments": parsed}}
 
 
 def _stands_in(whole: Prompt, ending: Prompt, turn: Turn) -> bool:
