@@ -17,6 +17,7 @@ import orjson
 from filelock import FileLock, Timeout
 
 from llmasos import __version__, progress
+from llmasos.data.linguistics.warnings import warn_about_steps
 from llmasos.data.output.gather import GatherStage, plan_files
 from llmasos.data.output.publish import plan_inputs, publish
 from llmasos.data.pipeline.execution import run_stage
@@ -83,6 +84,8 @@ def prepare(
     kind = _kind(plan)
     _check_names(recipe, plan)
     steps = resolved_steps(recipe, folder)
+    for warning in warn_about_steps(steps, [kind]):
+        progress.current().log(warning.message, level="warning")
     compared = compared_sources(steps)
     work = library.home / "data" / fingerprint(recipe, plan, compared, tokens)
     work.mkdir(parents=True, exist_ok=True)
