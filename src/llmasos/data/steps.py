@@ -9,7 +9,7 @@ from pydantic import Field
 from llmasos.data.cleaning import chinese, html, masking, unicode
 from llmasos.data.deduplication import decontamination, exact, near
 from llmasos.data.filters import expression, language, length, models, profanity, quality, repetition
-from llmasos.data.linguistics import parts_of_speech, sentences, stemming, stop_words, words
+from llmasos.data.linguistics import count_words, parts_of_speech, sentences, stemming, stop_words, words
 
 Step = Annotated[
     # cleaning
@@ -27,6 +27,7 @@ Step = Annotated[
     | stop_words.RemoveStopWords
     | stemming.StemWords
     | parts_of_speech.TagPartsOfSpeech
+    | count_words.CountWords
     # filters
     | language.IdentifyLanguage
     | language.FilterLanguage

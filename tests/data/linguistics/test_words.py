@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import jieba.posseg
@@ -11,8 +12,10 @@ import stopwordsiso
 from nltk.corpus import stopwords
 from nltk.stem.snowball import SnowballStemmer
 
+from data_rows import removed, rows, run_corpus_step
 from llmasos import i18n
 from llmasos.data.cleaning.unicode import CleanWhitespace
+from llmasos.data.linguistics.count_words import CountWords
 from llmasos.data.linguistics.frequencies import WordFrequencies
 from llmasos.data.linguistics.parts_of_speech import TagPartsOfSpeech, tag_parts_of_speech
 from llmasos.data.linguistics.stemming import StemWords, stem
@@ -110,6 +113,37 @@ def test_frequencies_stay_bounded_and_say_what_they_forgot() -> None:
     assert counts.words["often"] == 2000
     assert counts.total == 3000
     assert counts.forgotten == 3000 - counts.words.total()
+
+
+def table(folder: Path, **options: object) -> list[list[str]]:
+    config = CountWords.model_validate({"file": "words.tsv", "segmenter": "pysbd", **options}).resolve_paths(folder)
+    data = rows(["The cat saw the dog.", "The dog ran!", "狗在跑。狗在叫。"])
+    outcomes = run_corpus_step(config.build(), data, folder / "notes", shards=2)
+    assert [outcome.row for outcome in outcomes] == data
+    assert removed(outcomes) == []
+    return [line.split("\t") for line in (folder / "words.tsv").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_table_of_frequencies_is_written(tmp_path: Path) -> None:
+    head, *found = table(tmp_path)
+    assert head == ["word", "count", "share"]
+    counts = {word: int(count) for word, count, _ in found}
+    assert counts == {"the": 3, "dog": 2, "cat": 1, "saw": 1, "ran": 1, "狗": 2, "在": 2, "跑": 1, "叫": 1}
+    assert found[0] == ["the", "3", "0.214286"]
+    assert {word for word, _, _ in table(tmp_path, stop_words="remove")[1:]} == {"dog", "cat", "狗", "跑"}
+
+
+def test_a_table_by_parts_of_speech(tmp_path: Path, nltk_data: Path) -> None:
+    head, *found = table(tmp_path, parts_of_speech=True, segmenter="auto")
+    assert head == ["word", "part_of_speech", "count", "share"]
+    expected = Counter(
+        (word.lower(), tag)
+        for text in ("The cat saw the dog.", "The dog ran!", "狗在跑。狗在叫。")
+        for word, tag in tag_parts_of_speech(text)
+        if word.isalnum()
+    )
+    assert {(word, tag): int(count) for word, tag, count, _ in found} == dict(expected)
+    assert expected["狗", "n"] == 2
 
 
 def test_stop_word_removal_before_training_is_warned_of() -> None:

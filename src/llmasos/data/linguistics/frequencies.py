@@ -22,7 +22,7 @@ class WordFrequencies:
 
     def add(self, words: Iterable[str]) -> None:
         """Count the words that have a letter or digit."""
-        lowered = [word.lower() for word in words if any(map(str.isalnum, word))]
+        lowered = [_lower(word) for word in words if any(map(str.isalnum, word))]
         self.words.update(lowered)
         self.total += len(lowered)
         self._bound()
@@ -59,3 +59,9 @@ class WordFrequencies:
     def most_common(self, count: int = 50) -> list[tuple[str, int]]:
         """The most frequent words; of equally frequent ones the alphabetically first."""
         return sorted(self.words.items(), key=lambda item: (-item[1], item[0]))[:count]
+
+
+def _lower(word: str) -> str:
+    """The word in small letters; a tag behind a tab stays as it is."""
+    text, tab, tag = word.partition("\t")
+    return f"{text.lower()}{tab}{tag}"
