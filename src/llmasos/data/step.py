@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -102,6 +102,23 @@ class CorpusStep(Protocol):
     def apply(self, rows: Iterable[Row], shard: int, folder: Path) -> Iterator[Outcome]: ...
 
 
+Place: TypeAlias = Literal[
+    "text",
+    "system",
+    "user",
+    "assistant",
+    "tool",
+    "prompt",
+    "completion",
+    "chosen",
+    "rejected",
+    "source",
+    "target",
+    "pair",
+]
+"""Where a text stands in a sample; a name outside these would silently match nothing."""
+
+
 class StepConfig(BaseModel):
     """Base of the configuration of every step.
 
@@ -115,7 +132,7 @@ class StepConfig(BaseModel):
 class TransformConfig(StepConfig):
     """Base of the configuration of a step that changes texts."""
 
-    places: tuple[str, ...] | None = Field(
+    places: tuple[Place, ...] | None = Field(
         None,
         description="Where to apply it: text, system, user, assistant, tool, prompt, completion, chosen, rejected, "
         "source, target, pair. Default: everywhere.",

@@ -70,6 +70,13 @@ def test_unknown_keys_are_refused() -> None:
         CleanWhitespace.model_validate({"step": "clean_whitespace", "emptylines": 2})
 
 
+@pytest.mark.parametrize("kind", [CleanWhitespace, MaskPersonalData])
+def test_places_that_do_not_exist_are_refused(kind: type[TransformConfig]) -> None:
+    with pytest.raises(ValidationError, match="Input should be 'text', 'system'"):
+        kind.model_validate({"places": ["answer"]})
+    assert kind.model_validate({"places": ["assistant"]}).places == ("assistant",)
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
     [

@@ -20,7 +20,7 @@ from llmasos.data.deduplication.tokens import fold, tokenize
 from llmasos.data.deduplication.units import SHORTEST_PART, Unit, check_compared, compared_text
 from llmasos.data.row import Label, Row, UnpairedPreference
 from llmasos.data.sources.config import Source
-from llmasos.data.step import CorpusStepConfig, Counts, Outcome
+from llmasos.data.step import CorpusStepConfig, Counts, Outcome, Place
 
 _BATCH = 2048
 _PARTITIONS = 16
@@ -40,7 +40,7 @@ class ExactDuplicates(CorpusStepConfig):
         description="Differences that do not count. none: every character counts; spaces: amounts of white space do "
         "not; letters: only letters and digits count, without case and width.",
     )
-    places: tuple[str, ...] | None = Field(
+    places: tuple[Place, ...] | None = Field(
         None, description="Texts of a row that are compared, such as prompt. Default: all. For unit row only."
     )
     shortest_part: int = Field(

@@ -23,7 +23,7 @@ from llmasos.data.deduplication.units import SHORTEST_PART, Unit, check_compared
 from llmasos.data.deduplication.verification import EntryStore, PairFinder
 from llmasos.data.row import Row
 from llmasos.data.sources.config import Source
-from llmasos.data.step import CorpusStepConfig, Counts, Outcome
+from llmasos.data.step import CorpusStepConfig, Counts, Outcome, Place
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class NearDuplicates(CorpusStepConfig):
         "pairs are found more surely.",
     )
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the permutations.")
-    places: tuple[str, ...] | None = Field(
+    places: tuple[Place, ...] | None = Field(
         None, description="Texts of a row that are compared, such as prompt. Default: all. For unit row only."
     )
     shortest_part: int = Field(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from llmasos.data.row import Row
-from llmasos.data.step import NO_COUNTS, Counts, FilterConfig, Rejection, RowTransformConfig
+from llmasos.data.step import NO_COUNTS, Counts, FilterConfig, Place, Rejection, RowTransformConfig
 
 
 @cache
@@ -41,7 +41,7 @@ class FilterLanguage(FilterConfig):
     shortest: int = Field(
         20, ge=0, description="Texts with fewer letters pass: too short to tell. A Chinese character counts as three."
     )
-    places: tuple[str, ...] | None = Field(None, description="Texts of a row to look at. Default: all together.")
+    places: tuple[Place, ...] | None = Field(None, description="Texts of a row to look at. Default: all together.")
 
     @field_validator("languages")
     @classmethod
@@ -96,7 +96,7 @@ class IdentifyLanguage(RowTransformConfig):
     """Write the language of each row and its probability into the metadata."""
 
     step: Literal["identify_language"] = "identify_language"
-    places: tuple[str, ...] | None = Field(None, description="Texts of a row to look at. Default: all together.")
+    places: tuple[Place, ...] | None = Field(None, description="Texts of a row to look at. Default: all together.")
 
     def build(self) -> LanguageIdentification:
         return LanguageIdentification(self.places)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from llmasos.data.filters.measures import word_count
 from llmasos.data.row import Row
-from llmasos.data.step import FilterConfig, Rejection
+from llmasos.data.step import FilterConfig, Place, Rejection
 
 if TYPE_CHECKING:
     from llmasos.modeling.tokenizer import Tokenizer
@@ -27,7 +27,7 @@ class FilterLength(FilterConfig):
     )
     least: int | None = Field(None, ge=0, description="Shortest that is kept.")
     most: int | None = Field(None, ge=0, description="Longest that is kept.")
-    places: tuple[str, ...] | None = Field(
+    places: tuple[Place, ...] | None = Field(
         None, description="Texts of a row whose lengths are added, such as completion. Default: all."
     )
     model: str | None = Field(None, description="Model whose tokenizer counts the tokens; only with unit tokens.")

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from llmasos.data.filters.measures import too_large, too_small
 from llmasos.data.row import Row
-from llmasos.data.step import FilterConfig, Rejection
+from llmasos.data.step import FilterConfig, Place, Rejection
 from llmasos.errors import InvalidRecipe, Unsupported, did_you_mean
 from llmasos.i18n import t
 
@@ -44,7 +44,7 @@ class FilterPerplexity(FilterConfig):
     window: int = Field(
         512, ge=16, description="Tokens that are scored together; longer texts are scored window by window."
     )
-    places: tuple[str, ...] | None = Field(None, description="Texts of a row to score. Default: all together.")
+    places: tuple[Place, ...] | None = Field(None, description="Texts of a row to score. Default: all together.")
     batch_size: int = Field(32, ge=1, description="Rows that are scored together; no effect on the result's meaning.")
 
     @model_validator(mode="after")
@@ -126,7 +126,7 @@ class FilterClassifier(FilterConfig):
     too_long: Literal["truncate", "reject"] = Field(
         "truncate", description="What happens to texts longer than the model reads: judge by the beginning, or reject."
     )
-    places: tuple[str, ...] | None = Field(None, description="Texts of a row to classify. Default: all together.")
+    places: tuple[Place, ...] | None = Field(None, description="Texts of a row to classify. Default: all together.")
     batch_size: int = Field(32, ge=1, description="Rows that are classified together.")
 
     def build(self) -> ClassifierFilter:

@@ -11,7 +11,7 @@ import regex
 from pydantic import Field
 
 from llmasos.data.row import Row
-from llmasos.data.step import FilterConfig, Rejection
+from llmasos.data.step import FilterConfig, Place, Rejection
 from llmasos.errors import InvalidRecipe, NotFound
 from llmasos.i18n import t
 
@@ -26,7 +26,7 @@ class FilterProfanity(FilterConfig):
     files: tuple[str, ...] = Field((), description="Further lists: UTF-8 files, one word or phrase a line, # comments.")
     allow: tuple[str, ...] = Field((), description="Words that are not counted.")
     most: int = Field(0, ge=0, description="Most coarse words in a row that is kept.")
-    places: tuple[str, ...] | None = Field(None, description="Texts of a row to look at. Default: all.")
+    places: tuple[Place, ...] | None = Field(None, description="Texts of a row to look at. Default: all.")
 
     def resolve_paths(self, folder: Path) -> FilterProfanity:
         """The same with files relative to this folder."""

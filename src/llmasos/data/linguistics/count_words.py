@@ -19,7 +19,7 @@ from llmasos.data.linguistics.sentences import Segmenter
 from llmasos.data.linguistics.stop_words import remove_stop_words, stop_words
 from llmasos.data.linguistics.words import segment_words
 from llmasos.data.row import Row
-from llmasos.data.step import CorpusStepConfig, Counts, Outcome
+from llmasos.data.step import CorpusStepConfig, Counts, Outcome, Place
 
 
 class CountWords(CorpusStepConfig):
@@ -33,7 +33,7 @@ class CountWords(CorpusStepConfig):
     segmenter: Segmenter = Field("auto", description="What finds the sentences; see segment_sentences.")
     stop_words: Literal["keep", "remove"] = Field("keep", description="Whether stop words (stopwords-iso) are counted.")
     parts_of_speech: bool = Field(False, description="Count a word once for each part of speech it stands as.")
-    places: tuple[str, ...] | None = Field(None, description="Texts of a row to look at. Default: all.")
+    places: tuple[Place, ...] | None = Field(None, description="Texts of a row to look at. Default: all.")
     most: int = Field(
         1_000_000, ge=1000, description="Different words to remember; beyond, the rarest are forgotten and counted so."
     )
