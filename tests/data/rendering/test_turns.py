@@ -150,6 +150,14 @@ def test_an_opening_that_is_not_the_answers_is_refused() -> None:
         learned(chat_model("qwen3", source + opening), PLAIN)
 
 
+def test_empty_answers_are_counted() -> None:
+    account = RenderingAccount()
+    messages = [*PLAIN[:2], Message("assistant", ""), *PLAIN[3:]]
+    assert learned(chat_model("chatml"), messages, account) == ["<|im_end|>|Second.<|im_end|>"]
+    assert account.empty == 1
+    assert "stop at once" in " ".join(account.notes())
+
+
 def test_a_merged_system_message_cannot_be_learned() -> None:
     with pytest.raises(UnstableTemplate, match=r"messages\[0\] \(system\)"):
         learned(chat_model("mistral"), PLAIN, learn=LearnRoles(roles=("system",)))

@@ -24,6 +24,7 @@ class RenderingAccount:
         ends_trained: learned turns and texts whose end token is learned, by token.
         ends_untrained: learned turns and texts that have an end token which is not learned.
         ends_missing: learned turns and texts without an end token.
+        empty: learned turns and texts of which nothing but the end token is learned.
         truncated: samples cut, ``truncated_tokens`` what was cut off, ``answers_cut`` those that lost learned tokens.
         divided: rows divided because they were too long, ``pieces`` into how many, ``pieces_left_out`` those of them
             without anything to learn.
@@ -42,6 +43,7 @@ class RenderingAccount:
     ends_trained: Counter[str] = field(default_factory=Counter)
     ends_untrained: int = 0
     ends_missing: int = 0
+    empty: int = 0
     truncated: int = 0
     truncated_tokens: int = 0
     answers_cut: int = 0
@@ -102,6 +104,8 @@ class RenderingAccount:
             )  # fmt: skip
         if self.ends_missing:
             notes.append(t("{count} learned text(s) have no end token", count=self.ends_missing))
+        if self.empty:
+            notes.append(t("{count} learned answer(s) are empty: the model learns to stop at once", count=self.empty))
         if self.truncated:
             notes.append(
                 t("{count} sample(s) cut, {tokens} token(s) lost; {answers} of them lost learned tokens",

@@ -292,6 +292,7 @@ def _count(sequences: Mapping[str, Encoded], account: RenderingAccount) -> None:
         account.trained += int(sequence.trained.sum())
         account.crossing += sequence.crossing
         for text in sequence.learned:
+            account.empty += text.end_learned and text.end - text.start == 1
             if text.end_token is None:
                 account.ends_missing += 1
             elif text.end_learned:
