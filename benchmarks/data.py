@@ -5,7 +5,7 @@
 
 TEXTS is a JSON Lines or text file of real short texts. They are tiled with noise to the number of documents, so that
 there are exact and near duplicates, URLs, mail addresses and broken characters. Both programs get the same file and the
-same steps: repair of Unicode, white space, mail addresses, length, exact and MinHash duplicates, with as many processes.
+same steps (repair of Unicode, white space, mail addresses, length, exact and MinHash duplicates) and as many processes.
 The peak of memory is the largest sum of the proportional shares (PSS) of all processes, looked at ten times a second.
 """
 

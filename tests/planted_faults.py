@@ -22,10 +22,10 @@ from llmasos.data.prepare import Prepared
 from llmasos.library.store import Library
 
 SENTENCES = (
-    "Der Ausschuss hat gestern beschlossen, dass die neuen Regeln erst im nächsten Jahr gelten sollen und alle Länder zustimmen müssen.",
-    "La commission a décidé hier que les nouvelles règles ne seront appliquées que l’année prochaine, après l’accord de tous les pays.",
+    "Der Ausschuss hat gestern beschlossen, dass die neuen Regeln erst im nächsten Jahr gelten sollen.",
+    "La commission a décidé hier que les nouvelles règles ne seront appliquées que l’année prochaine.",
     "委员会昨天决定，新的规定要到明年才会实施，而且所有国家都必须同意这些规定以及相关的财政安排。",
-)  # fmt: skip
+)
 REASONS = {
     "broken line": {"broken_json"},
     "empty answer": {"empty_completion"},
@@ -190,12 +190,11 @@ def main() -> None:
     import tempfile
 
     source = Path(sys.argv[1])
-    opened = gzip.open(source, "rt", encoding="utf-8") if source.suffix == ".gz" else source.open(encoding="utf-8")
-    with opened as file:
-        records = [
-            {"instruction": f"{record['instruction']}\n\n{record.get('input', '')}".strip(), "output": record["output"]}
-            for record in json.load(file)
-        ]
+    content = gzip.decompress(source.read_bytes()) if source.suffix == ".gz" else source.read_bytes()
+    records = [
+        {"instruction": f"{record['instruction']}\n\n{record.get('input', '')}".strip(), "output": record["output"]}
+        for record in json.loads(content)
+    ]
     planted = plant(records, each=50)
     with tempfile.TemporaryDirectory() as folder:
         write(planted, Path(folder))

@@ -72,7 +72,7 @@ def test_prepare_as_json_with_changes_and_export(llmasos: Run, recipe: Path) -> 
 
 def test_the_report_is_one_file_that_needs_no_network(llmasos: Run, recipe: Path) -> None:
     for language, words in (("en", "What happened to the rows"), ("zh", "每一步对行做了什么")):
-        code, out, _ = llmasos("--lang", language, "data", "prepare", "recipe.yaml", "--report", f"{language}.html")
+        code, _, _ = llmasos("--lang", language, "data", "prepare", "recipe.yaml", "--report", f"{language}.html")
         assert code == 0
         page = Path(f"{language}.html").read_text(encoding="utf-8")
         assert words in page

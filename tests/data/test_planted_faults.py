@@ -5,17 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import planted_faults
+import stopwordsiso
 
 import llmasos
+import planted_faults
 
-WORDS = (
-    "the of and a to in is that it was for on are as with his they at be this have from or one had by word but not what all "
-    "were we when your can said there use an each which she do how their if will up other about out many then them these so "
-    "some her would make like him into time has look two more write go see number no way could people my than first water "
-    "been call who oil its now find long down day did get come made may part over new sound take only little work know place "
-    "year live me back give most very after thing our just name good sentence man think say great where help through much"
-).split()
+WORDS = sorted(word for word in stopwordsiso.stopwords("en") if word.isalpha() and len(word) > 2)
 
 
 def made_set(count: int) -> list[dict[str, str]]:

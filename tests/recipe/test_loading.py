@@ -98,7 +98,10 @@ frame:
         ("a: [", r"recipe\.yaml:\d: not valid YAML"),
         ("- a", "a recipe is a mapping"),
         ("kind: a\nkind: b", r"recipe\.yaml:2: not valid YAML: the key 'kind' stands twice"),
-        ("kind: painting\ntitle: ${waht}\nvariables: {what: x}", r"recipe\.yaml:2: there is no variable 'waht' \(did you mean what\?\)"),
+        (
+            "kind: painting\ntitle: ${waht}\nvariables: {what: x}",
+            r"recipe\.yaml:2: there is no variable 'waht' \(did you mean what\?\)",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_no_recipe(text: str, message: str, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def preview(
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
-    """Show what a source holds and how it is read; with --model, the tokens of a sample and which of them are learned."""
+    """Show what a source holds and how it is read; with --model, the tokens of a sample and which are learned."""
     from llmasos.cli import data_preview
     from llmasos.cli.loading import with_license
 

@@ -29,14 +29,15 @@ def show_steps(out: Output, facts: Mapping[str, Any]) -> None:
                 reasons,
             )
         )
-    heads = [t("Step"), Column(t("Rows in"), right=True), Column(t("Rows out"), right=True)]
+    heads: list[str | Column] = [t("Step"), Column(t("Rows in"), right=True), Column(t("Rows out"), right=True)]
     out.table([*heads, Column(t("Changed"), right=True), t("Rejected")], rows)
     totals = facts["totals"]
     repeated = t(" + {count} repeated", count=f"{totals['added']:,}") if totals["added"] else ""
     out.print()
     out.print(
         t("{read} rows read{repeated} = {kept} kept + {rejected} rejected",
-          read=f"{totals['read']:,}", repeated=repeated, kept=f"{totals['kept']:,}", rejected=f"{totals['rejected']:,}"),
+          read=f"{totals['read']:,}", repeated=repeated, kept=f"{totals['kept']:,}",
+          rejected=f"{totals['rejected']:,}"),
         style="bold",
     )  # fmt: skip
     if len(facts["splits"]) > 1:

@@ -143,9 +143,10 @@ def _run(task: _Task, name: Reference | None) -> Prepared:
         tokenizer=tokens.folder if tokens is not None else None,
         reference=tokens.reference if tokens is not None else "",
     )
-    gather = GatherStage(work / "output", stages.last, len(plan.shards), tuple(files), task.kind, recipe.output, measure)
-    resumed += run_stage(gather, len(files), t("write the files"), work / "output" / "tasks", recipe.execution)
-    parts = [work / "output" / "statistics" / f"{number:05d}.json" for number in range(len(files))]
+    output = work / "output"
+    gather = GatherStage(output, stages.last, len(plan.shards), tuple(files), task.kind, recipe.output, measure)
+    resumed += run_stage(gather, len(files), t("write the files"), output / "tasks", recipe.execution)
+    parts = [output / "statistics" / f"{number:05d}.json" for number in range(len(files))]
     statistics = merge_statistics(read_json(part) for part in parts)
     by_split = {split: sum(file.last - file.first for file in files if file.split == split) for split in splits}
     facts = make_facts(recipe, plan, task.kind, accounts, statistics, by_split)
@@ -163,9 +164,7 @@ def compared_sources(steps: Sequence[StepConfig]) -> tuple[SourcePlan, ...]:
     return make_plan(sources, Path(), shard_bytes=1 << 40).sources if sources else ()
 
 
-def fingerprint(
-    recipe: DataRecipe, plan: Plan, compared: Sequence[SourcePlan], tokens: TokensConfig | None
-) -> str:
+def fingerprint(recipe: DataRecipe, plan: Plan, compared: Sequence[SourcePlan], tokens: TokensConfig | None) -> str:
     """A name for everything that decides the result: files by their digests, steps, seed, tokenizer, version."""
     content = {
         "recipe": recipe.model_dump(

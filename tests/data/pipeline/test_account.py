@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -112,7 +113,7 @@ def test_rows_in_are_rows_out_and_rejected(
     accounts = merge_accounts(stage.accounts(len(plan.shards)))
     expected = 1 + sum(bool(line.strip()) for line in lines)
     assert accounts[0].rows_in == expected
-    for before, after in zip(accounts, accounts[1:], strict=False):
+    for before, after in pairwise(accounts):
         assert before.rows_out == after.rows_in
     kept = [
         row for shard in range(len(plan.shards)) for row in read_rows(folder / "stage" / "rows" / f"{shard:05d}.jsonl")

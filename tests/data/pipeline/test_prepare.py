@@ -70,7 +70,8 @@ def test_the_version_is_complete(corpus: Path) -> None:
     version = library.resolve("me/test")
     files = version.manifest.files
     assert set(files) == {
-        "README.md", "data/train-00000.parquet", "data/validation-00000.parquet", "rejected/rejected.jsonl.gz", "report.json",
+        "README.md", "data/train-00000.parquet", "data/validation-00000.parquet", "rejected/rejected.jsonl.gz",
+        "report.json",
     }  # fmt: skip
     rejected = [
         json.loads(line)
@@ -133,7 +134,7 @@ def test_sources_of_different_kinds_are_refused(corpus: Path, tmp_path: Path) ->
 
 
 def test_mixture_names_are_checked(corpus: Path) -> None:
-    with pytest.raises(InvalidRecipe, match="mix.weights names 'd'"):
+    with pytest.raises(InvalidRecipe, match=r"mix\.weights names 'd'"):
         prepare(mix={"weights": {"d": 2}})
 
 
@@ -185,8 +186,8 @@ def test_kill_in_the_middle_and_start_again(stage: str, corpus: Path, home: Path
     write_lines(
         corpus / "more.jsonl", [{"text": f"Some more text, number {number}", "label": "x"} for number in range(9000)]
     )
-    recipe = {**RECIPE, "steps": [{"step": "repair_unicode"}, {"step": "exact_duplicates"}, {"step": "clean_whitespace"}],
-              "execution": {"workers": 1, "shard_megabytes": 0.01}}  # fmt: skip
+    steps = [{"step": "repair_unicode"}, {"step": "exact_duplicates"}, {"step": "clean_whitespace"}]
+    recipe = {**RECIPE, "steps": steps, "execution": {"workers": 1, "shard_megabytes": 0.01}}  # fmt: skip
     process = start(recipe)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:

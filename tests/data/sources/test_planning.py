@@ -97,8 +97,6 @@ def test_shards_do_not_depend_on_how_files_are_cut(tmp_path: Path) -> None:
     for name in "abc":
         write(tmp_path / f"{name}.jsonl", *(f"{name} {number}" for number in range(40)))
     sources = [FileSource(path="*.jsonl", name="s")]
-    rows = {
-        size: [row for row in planned_rows(make_plan(sources, tmp_path, shard_bytes=size))] for size in (10, 300, 10**6)
-    }
+    rows = {size: list(planned_rows(make_plan(sources, tmp_path, shard_bytes=size))) for size in (10, 300, 10**6)}
     assert rows[10] == rows[300] == rows[10**6]
     assert len(make_plan(sources, tmp_path, shard_bytes=300).shards) > 3

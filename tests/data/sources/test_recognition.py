@@ -40,7 +40,8 @@ CASES: list[tuple[dict[str, Any], str, object]] = [
         Preference((USER,), (ANSWER,), (Message("assistant", "b"),)),
     ),
     (
-        {"chosen": [USER.as_json(), ANSWER.as_json()], "rejected": [USER.as_json(), {"role": "assistant", "content": "b"}]},
+        {"chosen": [USER.as_json(), ANSWER.as_json()],
+         "rejected": [USER.as_json(), {"role": "assistant", "content": "b"}]},
         "preference pairs",
         Preference((USER,), (ANSWER,), (Message("assistant", "b"),)),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -205,7 +206,7 @@ def _run_ray(block: Any, tasks: int, folder: Path, execution: RayExecution) -> N
         ) from error
     started = not ray.is_initialized()
     if started:
-        ray.init(address=execution.address, logging_level="error", log_to_driver=False)
+        ray.init(address=execution.address, logging_level=logging.ERROR, log_to_driver=False)
     try:
         RayPipelineExecutor(
             [block],

@@ -157,7 +157,7 @@ class TaskFailed(Exception):  # noqa: N818
     """A task failed; what happened lies in the folder of errors. Plain, so that it passes between processes."""
 
 
-class StageBlock(PipelineStep):
+class StageBlock(PipelineStep):  # type: ignore[misc]
     """A stage as a block of datatrove: one rank is one shard or partition."""
 
     type = "LLMasOS"

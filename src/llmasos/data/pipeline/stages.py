@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from llmasos.data.pipeline.account import StepAccount, merge_accounts
@@ -117,7 +118,7 @@ class Stages:
                 conclusion = read_json(self.work / f"{number:02d}-tasks" / "conclusion.json")
                 merged[0].count(conclusion)
             result += merged
-        for before, after in zip(result, result[1:], strict=False):
+        for before, after in pairwise(result):
             assert before.rows_out == after.rows_in, f"{before.name}: {before.rows_out}, {after.name}: {after.rows_in}"
         return result
 

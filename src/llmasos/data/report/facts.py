@@ -1,4 +1,4 @@
-"""The report as data: deterministic, so that it can be part of the version, and complete, so that pages follow from it."""
+"""The report as data: deterministic, so that it can be part of the version; pages follow from it."""
 
 from __future__ import annotations
 

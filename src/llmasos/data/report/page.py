@@ -21,6 +21,7 @@ def page(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> str:
     """The page, in the language in force."""
     title = facts["name"] or t("Prepared data set")
     style = (resources.files("llmasos.data.report") / "style.css").read_text(encoding="utf-8")
+    made = t("Made by LLMasOS {version}. Seed {seed}.", version=__version__, seed=facts["seed"])
     parts = [
         _head(facts, title),
         _figures(facts, estimate),
@@ -30,7 +31,7 @@ def page(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> str:
         _content(facts),
         _tokens(facts, estimate) if facts["tokens"] else "",
         _sources(facts),
-        f'<p class="soft">{text(t("Made by LLMasOS {version}. Seed {seed}.", version=__version__, seed=facts["seed"]))}</p>',
+        f'<p class="soft">{text(made)}</p>',
     ]
     return (
         f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
@@ -109,8 +110,8 @@ def _short(value: int) -> str:
 def _lengths(facts: Mapping[str, Any]) -> str:
     label = t("Length of the rows in characters")
     left = f"<div><h3>{text(label)}</h3>" + _histogram(
-        facts["lengths"], label=label, axis=t("characters (logarithmic); {total} in all", total=number(facts["characters"])),
-        unit=t("characters"),
+        facts["lengths"], label=label,
+        axis=t("characters (logarithmic); {total} in all", total=number(facts["characters"])), unit=t("characters"),
     ) + "</div>"  # fmt: skip
     right = ""
     if facts["tokens"]:
@@ -156,7 +157,8 @@ def _tokens(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> str
             t("Vocabulary in use"),
             t("{used} of {size} ({share}), in {sampled} tokens looked at",
               used=number(tokens["vocabulary_used"]), size=number(tokens["vocabulary_size"]),
-              share=share(tokens["vocabulary_used"], tokens["vocabulary_size"]), sampled=number(tokens["sampled_tokens"])),
+              share=share(tokens["vocabulary_used"], tokens["vocabulary_size"]),
+              sampled=number(tokens["sampled_tokens"])),
         ),
         (t("Unknown tokens"), share(tokens["unknown_share"], 1)),
         (t("Characters per token"), number(tokens["characters_per_token"]) if tokens["characters_per_token"] else "-"),
@@ -172,7 +174,8 @@ def _tokens(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> str
         note = t(
             "Estimated for {device} from {parameters} parameters, {tokens} tokens of train and {speed} operations per "
             "second measured in matrix products, of which training reaches about {utilisation} %.",
-            device=estimate["device"], parameters=format_count(estimate["parameters"]), tokens=number(estimate["tokens"]),
+            device=estimate["device"], parameters=format_count(estimate["parameters"]),
+            tokens=number(estimate["tokens"]),
             speed=format_count(estimate["operations_per_second"]), utilisation=round(100 * estimate["utilisation"]),
         )  # fmt: skip
     return f'<section><h2>{text(t("Tokens"))}</h2>{body}<p class="soft">{text(note)}</p></section>'

@@ -132,7 +132,7 @@ def find_files(paths: Sequence[str], folder: Path, given_format: str | None) -> 
         if path.is_dir():
             bases.append(path)
             for item in sorted(path.rglob("*")):
-                if not item.is_file() or any(part.startswith(".") for part in item.relative_to(path).parts):
+                if not item.is_file() or _is_hidden(item.relative_to(path)):
                     continue
                 if given_format is None and format_of(item) is None:
                     skipped.append(str(item.relative_to(path)))
@@ -142,13 +142,15 @@ def find_files(paths: Sequence[str], folder: Path, given_format: str | None) -> 
             bases.append(path.parent)
             files.setdefault(path)
         else:
-            matches = [Path(item) for item in sorted(glob.glob(str(path), recursive=True)) if Path(item).is_file()]
+            fixed = _fixed_part(path)
+            found = sorted(fixed.glob(str(path.relative_to(fixed)))) if fixed != path else []
+            matches = [item for item in found if item.is_file() and not _is_hidden(item.relative_to(fixed))]
             if not matches:
                 raise NotFound(
                     t("there is no file {path}", path=path),
                     hint=t("Paths are relative to the folder of the recipe; --set changes one."),
                 )
-            bases.append(_fixed_part(path))
+            bases.append(fixed)
             files.update(dict.fromkeys(matches))
     if not files:
         raise NotFound(
@@ -156,6 +158,10 @@ def find_files(paths: Sequence[str], folder: Path, given_format: str | None) -> 
             hint=t("Name the format: format: jsonl, csv, parquet, text, ..."),
         )
     return Found(list(files), Path(os.path.commonpath(bases)), skipped)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -189,7 +195,8 @@ def _plan_source(
     return SourcePlan(
         name=name, layout=layout, recognised=recognised, metadata=source.metadata,
         into=source.into or TRAIN, unused_columns=tuple(unused),
-        reading=reading, files=tuple(files), skipped_files=tuple(found.skipped), prepared=prepared, reference=found.reference,
+        reading=reading, files=tuple(files), skipped_files=tuple(found.skipped), prepared=prepared,
+        reference=found.reference,
         reference_digest=found.reference_digest,
     )  # fmt: skip
 

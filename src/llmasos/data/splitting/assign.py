@@ -172,14 +172,14 @@ class _Assign:
 
 
 def value_of(row: Row, name: str) -> str:
-    """What a recipe means by a name: a column of metadata, the label, source or file, or the text at a place.
+    """What a recipe means by a name: a column of metadata, the label, the source, the file, or the text at a place.
 
     Raises:
         InvalidRecipe: the row has nothing of this name.
     """
     if name in row.metadata:
         return str(row.metadata[name])
-    if name == "source":
+    if name == "source_name":
         return row.origin.source
     if name == "file":
         return f"{row.origin.source}/{row.origin.file}"
@@ -190,7 +190,7 @@ def value_of(row: Row, name: str) -> str:
         return "\n".join(texts)
     raise InvalidRecipe(
         t("{origin}: the row has nothing named {name!r} to split by", origin=row.origin, name=name),
-        hint=t("Name label, source, file, a place such as prompt, or a column listed in metadata of the source."),
+        hint=t("Name label, source_name, file, a place such as prompt, or a column listed in metadata of the source."),
     )
 
 

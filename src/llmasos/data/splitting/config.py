@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from llmasos.recipe.unions import default_tag
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-_KEY = "label, source, file, a place such as prompt, or a column of metadata"
+_KEY = "label, source_name, file, a place such as prompt, or a column of metadata"
 
 
 class _Split(BaseModel):
@@ -53,9 +53,7 @@ class TimeSplit(_Split):
     column: str = Field(description="Column of metadata with a date or time in ISO 8601, or a number.")
 
 
-Split = Annotated[
-    Annotated[RandomSplit | TimeSplit, Field(discriminator="method")], default_tag("method", "random")
-]
+Split = Annotated[Annotated[RandomSplit | TimeSplit, Field(discriminator="method")], default_tag("method", "random")]
 
 
 class RepeatMixture(BaseModel):

@@ -90,7 +90,10 @@ def read_html(file: FilePlan) -> Items:
 
 
 def read_pdf(file: FilePlan) -> Items:
-    """The text of a PDF, pages parted by an empty line. Scanned pages have none; they are counted in ``pages_without_text``."""
+    """The text of a PDF, pages parted by an empty line.
+
+    Scanned pages have none; they are counted in the column ``pages_without_text``.
+    """
     yield _pdf(file)
 
 
