@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from llmasos.i18n import t
 
 
 def reason_text(reason: str) -> str:
     """A short text for a reason; a name that is not known is shown without its underscores."""
+    if gram := re.fullmatch(r"(frequent|repeated)_(\d+)_grams?", reason):
+        return t("repeated {size}-grams", size=gram[2])
     return _texts().get(reason) or reason.replace("_", " ")
 
 
@@ -44,4 +48,18 @@ def _texts() -> dict[str, str]:
         "refused_by_template": t("refused by the chat template"),
         "unknown_label": t("unknown class"),
         "unsuitable": t("not for this model"),
+        "wrong_language": t("wrong language"),
+        "language_not_certain": t("language not certain"),
+        "too_short": t("too short"),
+        "exact_duplicate": t("exact duplicate"),
+        "near_duplicate": t("near duplicate"),
+        "in_evaluation_set": t("in an evaluation set"),
+        "profanity": t("profanity"),
+        "expression_false": t("the expression is false"),
+        "expression_failed": t("the expression failed"),
+        "perplexity_too_high": t("perplexity too high"),
+        "perplexity_too_low": t("perplexity too low"),
+        "classifier_label": t("another class"),
+        "repeated_lines": t("repeated lines"),
+        "repeated_paragraphs": t("repeated paragraphs"),
     }

@@ -56,8 +56,18 @@ def _broken_line(number: int, raw: bytes, error: orjson.JSONDecodeError) -> Item
         value = json.loads(text, parse_constant=lambda _: None)
         orjson.dumps(value)  # refuses lone surrogates
     except (ValueError, TypeError, RecursionError):
-        return Broken(number, "broken_json", f"{error.msg} at column {error.colno}", text)
+        # The line feed belongs to the file, not to the record: without it the message is to the point.
+        problem = _problem(stripped) or error
+        return Broken(number, "broken_json", f"{problem.msg} at column {problem.colno}", text)
     return _record(number, value, text)
+
+
+def _problem(raw: bytes) -> orjson.JSONDecodeError | None:
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return error
+    return None
 
 
 def _record(number: int, value: JsonValue, raw: str | bytes) -> Item:
