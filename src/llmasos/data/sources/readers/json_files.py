@@ -57,8 +57,8 @@ def _broken_line(number: int, raw: bytes, error: orjson.JSONDecodeError) -> Item
         orjson.dumps(value)  # refuses lone surrogates
     except (ValueError, TypeError, RecursionError):
         # The line feed belongs to the file, not to the record: without it the message is to the point.
-        problem = _problem(stripped) or error
-        return Broken(number, "broken_json", f"{problem.msg} at column {problem.colno}", text)
+        told = _problem(stripped) or error
+        return Broken(number, "broken_json", f"{told.msg} at column {told.colno}", text)
     return _record(number, value, text)
 
 
