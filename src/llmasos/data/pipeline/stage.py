@@ -43,7 +43,7 @@ class RowStage:
         steps: the row steps that follow.
         noted: the corpus step that comes next, and the folder for its notes.
         splits: names of the splits that rows may have in ``metadata["split"]``; empty: all rows are of one.
-        salt: of the keys for shuffling.
+        salt: of the keys for shuffling, which only the last stage needs; ``None``: no keys.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class RowStage:
     steps: tuple[StepConfig, ...] = ()
     noted: tuple[CorpusStepConfig, Path] | None = None
     splits: tuple[str, ...] = ()
-    salt: str = ""
+    salt: str | None = None
 
     def run_shard(self, shard: int) -> None:
         """Do the work on one shard and leave rows, rejected rows, index and account under the folder."""
@@ -97,7 +97,7 @@ class RowStage:
 class _Writer:
     """Writes rows and remembers where each lies."""
 
-    def __init__(self, file: Any, splits: Sequence[str], salt: str) -> None:
+    def __init__(self, file: Any, splits: Sequence[str], salt: str | None) -> None:
         self._file = file
         self._codes = {name: code for code, name in enumerate(splits)}
         self._salt = salt
@@ -109,7 +109,8 @@ class _Writer:
             line = row.to_bytes()
             self._file.write(line)
             code = self._codes[row.metadata["split"]] if self._codes else 0
-            self._entries.append((self._offset, len(line), row_key(row.id, self._salt), code))
+            key = row_key(row.id, self._salt) if self._salt is not None else 0
+            self._entries.append((self._offset, len(line), key, code))
             self._offset += len(line)
             yield row
 

@@ -106,7 +106,7 @@ class Stages:
             steps=section.steps,
             noted=(following, self.notes(number + 1)) if following is not None else None,
             splits=self.splits if isinstance(section.corpus, AssignConfig) else (),
-            salt=f"shuffle {self.seed}",
+            salt=f"shuffle {self.seed}" if following is None else None,
         )
 
     def accounts(self) -> list[StepAccount]:
