@@ -7,7 +7,9 @@ result, so that the same command after an interruption goes on where it stopped,
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,10 @@ from llmasos.library.reference import Reference
 if TYPE_CHECKING:
     from llmasos.library.store import Library, Version
     from llmasos.modeling.folder import ModelFolder
+
+
+_log = logging.getLogger(__name__)
+_FORGOTTEN_SECONDS = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,28 @@ def prepare(
         prepared = _run(task, name)
         if not keep_work:
             shutil.rmtree(work)
+        _sweep(work.parent)
         return prepared
     finally:
         lock.release()
         if not work.exists():
             Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the work of preparations that nobody has gone on with for weeks."""
+    for work in folder.iterdir():
+        if not work.is_dir() or time.time() - work.stat().st_mtime < _FORGOTTEN_SECONDS:
+            continue
+        lock = FileLock(work.with_name(work.name + ".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        _log.info("removing the unfinished preparation %s", work)
+        shutil.rmtree(work)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

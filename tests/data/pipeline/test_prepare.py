@@ -235,3 +235,45 @@ def test_plain_text_needs_no_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     prepared = llmasos.prepare({"kind": "data", "sources": [{"path": "a.txt"}]})
     assert rows_of(prepared) == [Text("One document.")]
     assert prepared.facts["sources"][0]["recognised"] == "plain text"
+
+
+def test_forgotten_work_is_swept(corpus: Path, home: Path) -> None:
+    for name, age in (("old", 40), ("new", 1)):
+        (home / "data" / name / "rows").mkdir(parents=True)
+        moment = time.time() - age * 24 * 3600
+        os.utime(home / "data" / name, (moment, moment))
+    prepare(steps=[], split=None)
+    assert sorted(path.name for path in (home / "data").iterdir()) == ["new"]
+
+
+def test_splits_named_in_the_manner_of_the_hub(corpus: Path, tmp_path: Path) -> None:
+    from llmasos.library.kind import Kind
+    from llmasos.library.metadata import Metadata
+    from llmasos.library.reference import Reference
+
+    with Library().draft() as draft:
+        for number in range(2):
+            draft.add_bytes(f"data/train-{number:05d}-of-00002.jsonl", json.dumps({"text": f"t{number}"}).encode())
+        draft.add_bytes("data/test-extra-00000-of-00001.jsonl", b'{"text": "other"}')
+        draft.publish(Reference.parse("a/hub"), Metadata(kind=Kind.DATASET))
+    assert [row.sample for row in read_split("a/hub")] == [Text("t0"), Text("t1")]
+    assert [row.sample for row in read_split("a/hub", "test-extra")] == [Text("other")]
+
+
+@pytest.mark.integration
+def test_interrupting_ends_everything_quickly(corpus: Path, home: Path) -> None:
+    write_lines(
+        corpus / "more.jsonl", [{"text": f"Some more, number {number}", "label": "x"} for number in range(30_000)]
+    )
+    recipe = {**RECIPE, "execution": {"workers": 2, "shard_megabytes": 0.01}}
+    (corpus.parent / "recipe.yaml").write_text(json.dumps(recipe))
+    command = [sys.executable, "-m", "llmasos.cli.app", "data", "prepare", "recipe.yaml"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=corpus.parent)
+    deadline = time.monotonic() + 60
+    while not list(home.glob("data/*/00-rows/tasks/completions/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "Interrupted." in errors

@@ -133,13 +133,14 @@ _forking = threading.Event()
 
 
 def _forget_handlers() -> None:
-    """In a forked worker: end on SIGTERM at once.
+    """In a forked worker: end on SIGTERM at once, and leave Ctrl-C to the process that ends the workers.
 
     A pool ends its workers by SIGTERM. A handler in Python that this process had set would run in them too, while they
     wait for each other's locks, and the pool would wait for them for ever.
     """
     if _forking.is_set():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 os.register_at_fork(after_in_child=_forget_handlers)

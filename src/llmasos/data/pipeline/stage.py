@@ -7,6 +7,7 @@ before it, runs the row steps that follow in the recipe, and notes for the next 
 from __future__ import annotations
 
 import shutil
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,20 +103,26 @@ class _Writer:
         self._codes = {name: code for code, name in enumerate(splits)}
         self._salt = salt
         self._offset = 0
-        self._entries: list[tuple[int, int, int, int]] = []
+        # Arrays, because a file that cannot be cut may give a shard of millions of rows.
+        self._offsets, self._lengths, self._keys, self._splits = array("Q"), array("I"), array("Q"), array("H")
 
     def write(self, rows: Iterable[Row]) -> Iterator[Row]:
         for row in rows:
             line = row.to_bytes()
             self._file.write(line)
             code = self._codes[row.metadata["split"]] if self._codes else 0
-            key = row_key(row.id, self._salt) if self._salt is not None else 0
-            self._entries.append((self._offset, len(line), key, code))
+            self._offsets.append(self._offset)
+            self._lengths.append(len(line))
+            self._keys.append(row_key(row.id, self._salt) if self._salt is not None else 0)
+            self._splits.append(code)
             self._offset += len(line)
             yield row
 
     def index(self) -> np.ndarray[Any, np.dtype[Any]]:
-        return np.array(self._entries, dtype=INDEX_TYPE)
+        index = np.empty(len(self._offsets), dtype=INDEX_TYPE)
+        index["offset"], index["length"], index["key"] = self._offsets, self._lengths, self._keys
+        index["split"] = self._splits
+        return index
 
 
 def _read(plan: Plan, shard: int, account: StepAccount, ledger: Ledger) -> Iterator[Row]:

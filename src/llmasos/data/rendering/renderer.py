@@ -13,6 +13,8 @@ from importlib.metadata import version
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from llmasos.data.rendering.account import RenderingAccount
 from llmasos.data.rendering.drafts import Draft, Drafter, Unsuitable, prompts_of
 from llmasos.data.rendering.options import RenderingOptions, Split
@@ -278,10 +280,11 @@ class Renderer:
         self, parts: Mapping[str, Encoded], where: str, account: RenderingAccount
     ) -> list[Mapping[str, Encoded]] | Rejection:
         learned = [name for name, part in parts.items() if part.learned]
-        if "text" in parts and parts["text"].pair is None and not parts["text"].trained.any():
-            return Rejection("nothing_trained", f"{len(parts['text'])} tokens, none to learn")
-        if any(not parts[name].trained.any() for name in learned):
-            return Rejection("nothing_trained", "an answer without tokens")
+        if "text" in parts and parts["text"].pair is None:
+            learned = ["text"]
+        for name in learned:
+            if not np.count_nonzero(parts[name].trained):
+                return Rejection("nothing_trained", f"{name}: {len(parts[name])} tokens, none to learn")
         return fit(parts, self.options.overlong, self.max_length, account, start_token=self._start_token, where=where)
 
 
@@ -289,7 +292,7 @@ def _count(sequences: Mapping[str, Encoded], account: RenderingAccount) -> None:
     account.samples += 1
     for sequence in sequences.values():
         account.tokens += len(sequence)
-        account.trained += int(sequence.trained.sum())
+        account.trained += int(np.count_nonzero(sequence.trained))
         account.crossing += sequence.crossing
         for text in sequence.learned:
             account.empty += text.end_learned and text.end - text.start == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from llmasos.data.sources.config import LibrarySource
@@ -30,7 +31,7 @@ def find_library_data_set(source: LibrarySource) -> Found:
     view = library.view(version)
     files = split_files(view, source.split)
     if not files:
-        splits = sorted({path.name.rsplit("-", 1)[0] for path in (view / "data").glob("*-*")})
+        splits = sorted({name for path in (view / "data").glob("*") if (name := _split_of(path)) is not None})
         raise NotFound(
             t("{reference} has no split {split!r}", reference=source.reference, split=source.split),
             hint=t("It has: {splits}.", splits=", ".join(splits) or "-"),
@@ -40,12 +41,10 @@ def find_library_data_set(source: LibrarySource) -> Found:
 
 def split_files(folder: Path, split: str) -> list[Path]:
     """The files of a split in the folder of a prepared data set."""
-    return sorted(
-        path for path in (folder / "data").glob(f"{glob_escape(split)}-*") if path.name.rsplit("-", 1)[0] == split
-    )
+    return sorted(path for path in (folder / "data").glob("*") if _split_of(path) == split)
 
 
-def glob_escape(text: str) -> str:
-    import glob
-
-    return glob.escape(text)
+def _split_of(path: Path) -> str | None:
+    """The split in a name such as ``train-00000.parquet`` or, as on the hub, ``train-00000-of-00003.parquet``."""
+    found = re.fullmatch(r"(.+?)-\d+(-of-\d+)?\.\w+", path.name)
+    return found[1] if found is not None else None
