@@ -102,7 +102,8 @@ class ChatTemplate:
                 t("this model's chat template knows no tools"), hint=t("Choose a model that was trained to call tools.")
             )
         extra = dict(variables or {})
-        self._check_variables(template, extra)
+        if extra:
+            self._check_variables(template, extra)
         guard = Guard(self._control_tokens(template), [checked, tools, extra], self._taken)
         marks = (guard.fresh(), guard.fresh()) if mark_answers and template.marks_answers else ("", "")
         clock = {} if now is None else {_CLOCK: now.strftime}

@@ -96,7 +96,13 @@ class Guard:
         only special tokens are hidden.
         """
         own_words = isinstance(value, dict) and value.get("role") == "assistant"
-        return self._hide(value, self._control.special if own_words else self._control.all)
+        pattern = self._control.special if own_words else self._control.all
+        # Nearly all messages are a role and a text without control tokens, and there are millions of them.
+        if type(value) is dict and not any(map(pattern.search, value)):
+            texts = value.values()
+            if all(type(text) is str for text in texts) and not any(map(pattern.search, texts)):
+                return value
+        return self._hide(value, pattern)
 
     def _hide(self, value: Any, pattern: re.Pattern[str]) -> Any:
         if isinstance(value, str):
