@@ -57,13 +57,16 @@ class Planted:
 def plant(records: list[dict[str, str]], each: int, seed: int = 0) -> Planted:
     """Plant every fault ``each`` times into rows of instruction and output, spread over the file.
 
-    The last 60 records become the evaluation set and are taken out.
+    Sixty records of middling length become the evaluation set and are taken out.
     """
     chance = random.Random(seed)
-    evaluation, reserve, good = records[-60:], records[-60 - 2 * each : -60], records[: -60 - 2 * each]
+    long_rows = [record for record in records if 40 <= len(record["output"].split()) <= 120]
+    evaluation, reserve = long_rows[-60:], long_rows[-60 - 2 * each : -60]
+    taken = {id(record) for record in (*evaluation, *reserve)}
+    good = [record for record in records if id(record) not in taken]
     planted = Planted([], evaluation)
     rows: list[tuple[str | None, dict[str, str]]] = [(None, dict(record)) for record in good]
-    long_rows = [record for record in good if 40 <= len(record["output"].split()) <= 120]
+    long_rows = long_rows[: -60 - 2 * each]
 
     def copy() -> dict[str, str]:
         return dict(chance.choice(long_rows))
@@ -82,7 +85,7 @@ def plant(records: list[dict[str, str]], each: int, seed: int = 0) -> Planted:
         words = near["output"].split(" ")
         words[chance.randrange(len(words))] = "moreover"
         add("near duplicate", {**near, "output": " ".join(words)})
-        leaked = chance.choice([record for record in evaluation if len(record["output"].split()) > 20])
+        leaked = chance.choice(evaluation)
         add(
             "leaked test row",
             {"instruction": f"Question {number} of {chance.random()}.", "output": f"Well, {leaked['output']}"},
@@ -125,9 +128,9 @@ def recipe(folder: Path, most: int = 8000) -> dict[str, Any]:
             {"step": "repair_unicode"},
             {"step": "remove_html"},
             {"step": "clean_whitespace"},
-            {"step": "filter_language", "languages": ["en"]},
-            {"step": "filter_length", "most": most},
             {"step": "decontaminate", "against": [{"path": str(folder / "evaluation.jsonl")}]},
+            {"step": "filter_length", "most": most},
+            {"step": "filter_language", "languages": ["en"]},
             {"step": "exact_duplicates"},
             {"step": "near_duplicates"},
         ],
@@ -147,7 +150,7 @@ class Outcome:
     found: Counter[str]
     missed: list[str]
     innocent: Counter[str]
-    """Rows without a planted fault that were rejected, by reason."""
+    """Rows without a fault, or whose fault was repaired, that were rejected, by reason."""
 
 
 def outcome(planted: Planted, prepared: Prepared) -> Outcome:
@@ -155,6 +158,7 @@ def outcome(planted: Planted, prepared: Prepared) -> Outcome:
     found: Counter[str] = Counter()
     innocent: Counter[str] = Counter()
     missed: list[str] = []
+    texts: set[str] = set()
     library = Library()
     file = library.resolve(prepared.version.digest).manifest.files["rejected/rejected.jsonl.gz"]
     for line in gzip.decompress(library.blobs.read(file.digest)).splitlines():
@@ -165,19 +169,20 @@ def outcome(planted: Planted, prepared: Prepared) -> Outcome:
                 found["broken line"] += 1
             continue
         fault = item["row"]["metadata"]["fault"]
-        if fault == "none":
+        if fault in ("none", "mojibake", "html"):
             innocent[item["reason"]] += 1
+            texts.add(item["row"]["sample"]["prompt"])
         elif item["reason"] in REASONS.get(fault, ()):
             found[fault] += 1
         else:
             missed.append(f"{fault}: rejected for {item['reason']}: {item['detail']}")
     for row in read_split(prepared.version.digest):
         fault = row.metadata["fault"]
+        texts.add(row.sample.as_json()["prompt"])
         if fault in ("mojibake", "html"):
             continue
         if fault != "none":
             missed.append(f"{fault}: kept: {row.text()[:200]!r}")
-    texts = {row.sample.as_json()["prompt"] for row in read_split(prepared.version.digest)}
     for item in planted.repaired.values():
         if item["was"] in texts:
             found[item["fault"]] += 1
@@ -206,7 +211,7 @@ def main() -> None:
     for fault, count in planted.faults.items():
         print(f"{fault:20}{count:8}{result.found[fault]:8}")
     print("\nnot found:", *result.missed or ["nothing"], sep="\n  ")
-    print("rows without a planted fault that were rejected:", dict(result.innocent))
+    print("other rows that were rejected:", dict(result.innocent))
 
 
 if __name__ == "__main__":

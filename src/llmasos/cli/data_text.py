@@ -74,6 +74,8 @@ def show_notes(out: Output, facts: Mapping[str, Any]) -> None:
 def show_prepared(out: Output, prepared: Prepared, name: str, report: Path) -> None:
     """The result of `llmasos data prepare`."""
     show_notes(out, prepared.facts)
+    for warning in prepared.facts["warnings"]:
+        out.warn(warning)
     if prepared.resumed:
         out.note(t("{count} tasks were done by an earlier run", count=prepared.resumed))
     show_steps(out, prepared.facts)

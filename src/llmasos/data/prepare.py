@@ -172,7 +172,7 @@ def _run(task: _Task, name: Reference | None) -> Prepared:
     parts = [output / "statistics" / f"{number:05d}.json" for number in range(len(files))]
     statistics = merge_statistics(read_json(part) for part in parts)
     by_split = {split: sum(file.last - file.first for file in files if file.split == split) for split in splits}
-    facts = make_facts(recipe, plan, task.kind, accounts, statistics, by_split)
+    facts = make_facts(recipe, plan, task.kind, accounts, statistics, by_split, stages.warnings())
     with progress.current().task(t("put it into the library")):
         inputs = [*plan_inputs(plan.sources, "data"), *plan_inputs(task.compared, "compared")]
         if tokens is not None:

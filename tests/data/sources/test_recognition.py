@@ -26,6 +26,7 @@ CASES: list[tuple[dict[str, Any], str, object]] = [
     ),
     ({"dialogue": ["q", "a"]}, "dialogue turns", Messages((USER, ANSWER))),
     ({"dialogue": [["q", "a"], ["q", "a"]]}, "dialogue turns", Messages((USER, ANSWER, USER, ANSWER))),
+    ({"dialogue": [["q", "a"], ["q", ""]]}, "dialogue turns", Messages((USER, ANSWER, USER))),
     ({"prompt": "q", "completion": "a"}, "prompt and completion", PromptCompletion("q", "a")),
     ({"question": "q", "answer": "a"}, "prompt and completion", PromptCompletion("q", "a")),
     (

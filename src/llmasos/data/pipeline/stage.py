@@ -6,9 +6,11 @@ before it, runs the row steps that follow in the recipe, and notes for the next 
 
 from __future__ import annotations
 
+import logging
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -59,6 +61,7 @@ class RowStage:
     def run_shard(self, shard: int) -> None:
         """Do the work on one shard and leave rows, rejected rows, index and account under the folder."""
         with (
+            warnings_kept() as warnings,
             atomic_file(self.folder / "rows" / f"{shard:05d}.jsonl") as kept,
             atomic_file(self.folder / "rejected" / f"{shard:05d}.jsonl") as rejected,
         ):
@@ -76,7 +79,8 @@ class RowStage:
             np.save(file, writer.index())
         for account in ledger.accounts:
             account.check()
-        write_json(self.folder / "account" / f"{shard:05d}.json", [account.as_json() for account in ledger.accounts])
+        content = {"steps": [account.as_json() for account in ledger.accounts], "warnings": warnings}
+        write_json(self.folder / "account" / f"{shard:05d}.json", content)
 
     def _rows(self, shard: int, ledger: Ledger) -> Iterator[Row]:
         if self.before is None:
@@ -91,8 +95,39 @@ class RowStage:
     def accounts(self, shards: int) -> Iterator[list[StepAccount]]:
         """The accounts of all shards, in order."""
         for shard in range(shards):
-            values = read_json(self.folder / "account" / f"{shard:05d}.json")
-            yield [StepAccount.from_json(value) for value in values]
+            content = read_json(self.folder / "account" / f"{shard:05d}.json")
+            yield [StepAccount.from_json(value) for value in content["steps"]]
+
+    def warnings(self, shards: int) -> dict[str, None]:
+        """What steps warned of, each once, in order."""
+        paths = (self.folder / "account" / f"{shard:05d}.json" for shard in range(shards))
+        return dict.fromkeys(warning for path in paths for warning in read_json(path)["warnings"])
+
+
+class _Keeper(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self.messages:
+            self.messages.append(message)
+
+
+@contextmanager
+def warnings_kept() -> Iterator[list[str]]:
+    """Keep what steps warn of instead of writing it once for every shard; it is told once, with the result."""
+    logger = logging.getLogger("llmasos.data")
+    keeper = _Keeper()
+    propagates = logger.propagate
+    logger.addHandler(keeper)
+    logger.propagate = False
+    try:
+        yield keeper.messages
+    finally:
+        logger.removeHandler(keeper)
+        logger.propagate = propagates
 
 
 class _Writer:

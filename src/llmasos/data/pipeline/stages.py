@@ -109,6 +109,11 @@ class Stages:
             salt=f"shuffle {self.seed}" if following is None else None,
         )
 
+    def warnings(self) -> list[str]:
+        """What steps warned of, each once."""
+        stages = [self._row_stage(number).warnings(self.shards) for number in range(len(self.sections))]
+        return list(dict.fromkeys(warning for found in stages for warning in found))
+
     def accounts(self) -> list[StepAccount]:
         """The accounts of all steps in order; each gets exactly the rows that the one before let through."""
         result: list[StepAccount] = []

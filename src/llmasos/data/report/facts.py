@@ -22,6 +22,7 @@ def make_facts(
     accounts: Sequence[StepAccount],
     statistics: Mapping[str, Any],
     rows_by_split: Mapping[str, int],
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All facts about a preparation.
 
@@ -42,6 +43,7 @@ def make_facts(
         "splits": {name: count for name, count in rows_by_split.items() if count},
         "sources": [_source(source.model_dump(mode="json")) for source in plan.sources],
         "steps": [_step(account) for account in accounts],
+        "warnings": list(warnings),
         "lengths": _histogram(statistics["lengths"]),
         "characters": statistics["characters"],
         "languages": _shares(statistics["languages"], statistics["sampled"]),

@@ -25,6 +25,7 @@ def page(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> str:
     parts = [
         _head(facts, title),
         _figures(facts, estimate),
+        *(f'<p class="warn">{text(warning)}</p>' for warning in facts.get("warnings", ())),
         _steps(facts),
         step_details(facts),
         _lengths(facts),

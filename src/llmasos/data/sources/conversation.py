@@ -51,7 +51,12 @@ def conversation(value: JsonValue, *, text_role: str = "user", system: str | Non
 
 def _turns(value: list[JsonValue]) -> list[str] | None:
     """The texts of a list of turns, or of a list of (question, answer) pairs; ``None`` if it is neither."""
-    flat = [turn for item in value for turn in item] if all(isinstance(item, list) for item in value) else value
+    if all(isinstance(item, list) for item in value):
+        flat = [turn for item in value for turn in item]
+        if flat and flat[-1] == "":  # a pair whose second speaker says nothing any more
+            flat.pop()
+    else:
+        flat = value
     return flat if flat and all(isinstance(item, str) for item in flat) else None
 
 
