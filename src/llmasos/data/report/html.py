@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-_WORD = re.compile(r"\s+|[\u3400-\u9fff]|[^\W]+|[^\w\s]", re.UNICODE)
+_WORD = re.compile(r"\s+|[\u3400-\u9fff\uff00-\uffef]|[^\W\u3400-\u9fff\uff00-\uffef]+|[^\w\s]", re.UNICODE)
 _MOST_PARTS = 1500
 _CONTEXT = 24
 

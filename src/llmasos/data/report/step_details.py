@@ -66,7 +66,7 @@ def _change(example: Mapping[str, Any]) -> str:
 
 
 def _rejection(example: Mapping[str, Any]) -> str:
-    related = ", ".join(example["related"])
+    related = ", ".join(identity for identity in example["related"] if identity not in example["detail"])
     facts = [example["id"], example["detail"], t("see {rows}", rows=related) if related else ""]
     head = " · ".join(text(fact) for fact in facts if fact)
     body = example["text"][:600]
