@@ -9,6 +9,7 @@ from llmasos.data.sources.config import LibrarySource
 from llmasos.data.sources.planning import Found
 from llmasos.errors import NotFound, Unsupported
 from llmasos.i18n import t
+from llmasos.settings import get_settings
 
 
 def find_library_data_set(source: LibrarySource) -> Found:
@@ -28,7 +29,7 @@ def find_library_data_set(source: LibrarySource) -> Found:
             t("{reference} is a {kind}, not a data set", reference=source.reference, kind=version.metadata.kind.value),
             hint=t("`llmasos data list` lists the data sets."),
         )
-    view = library.view(version)
+    view = library.view(version, verify=get_settings().verify_on_load)
     files = split_files(view, source.split)
     if not files:
         splits = sorted({name for path in (view / "data").glob("*") if (name := _split_of(path)) is not None})
@@ -36,7 +37,9 @@ def find_library_data_set(source: LibrarySource) -> Found:
             t("{reference} has no split {split!r}", reference=source.reference, split=source.split),
             hint=t("It has: {splits}.", splits=", ".join(splits) or "-"),
         )
-    return Found(files, view, reference=source.reference, reference_digest=version.digest)
+    known = version.manifest.files
+    digests = {path: known[path.relative_to(view).as_posix()].digest for path in files}
+    return Found(files, view, reference=source.reference, reference_digest=version.digest, digests=digests)
 
 
 def split_files(folder: Path, split: str) -> list[Path]:

@@ -34,6 +34,7 @@ class Found:
     Attributes:
         base: the folder that names in rows are relative to.
         class_names: names of numbered classes by column.
+        digests: of files whose digest is known, so that their bytes need not be read for it.
     """
 
     files: list[Path]
@@ -42,6 +43,7 @@ class Found:
     reference: str | None = None
     reference_digest: str | None = None
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    digests: Mapping[Path, str] = field(default_factory=dict)
 
 
 def make_plan(sources: Sequence[Source], folder: Path, *, shard_bytes: int) -> Plan:
@@ -186,7 +188,7 @@ def _plan_source(
     if isinstance(source, AlignedSource):
         files = [_plan_aligned(source, found, shard_bytes, advance)]
     else:
-        files = [_plan_file(source, path, found.base, reading, shard_bytes, advance) for path in found.files]
+        files = [_plan_file(source, path, found, reading, shard_bytes, advance) for path in found.files]
     sample = _first_records(files, reading)
     layout, recognised = _layout(source, sample, found, files)
     prepared = isinstance(source, LibrarySource)
@@ -202,7 +204,7 @@ def _plan_source(
 
 
 def _plan_file(
-    source: Source, path: Path, base: Path, reading: Reading, shard_bytes: int, advance: Callable[[int], None]
+    source: Source, path: Path, found: Found, reading: Reading, shard_bytes: int, advance: Callable[[int], None]
 ) -> FilePlan:
     file_format = (source.format if isinstance(source, FileSource) else None) or format_of(path)
     if file_format is None:
@@ -215,9 +217,16 @@ def _plan_file(
         file_format == "text" and reading.document == "line"
     )  # fmt: skip
     encoding = source.encoding if isinstance(source, FileSource) else None
-    name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
+    name = path.relative_to(found.base).as_posix() if path.is_relative_to(found.base) else path.name
     return scan_file(
-        path, name, file_format, encoding=encoding, cut_lines=cut, piece_bytes=shard_bytes, advance=advance
+        path,
+        name,
+        file_format,
+        encoding=encoding,
+        digest=found.digests.get(path),
+        cut_lines=cut,
+        piece_bytes=shard_bytes,
+        advance=advance,
     )
 
 

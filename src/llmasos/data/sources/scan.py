@@ -55,6 +55,7 @@ def scan_file(
     cut_lines: bool,
     piece_bytes: int,
     advance: Callable[[int], None],
+    digest: str | None = None,
 ) -> FilePlan:
     """Look at a file.
 
@@ -62,13 +63,16 @@ def scan_file(
         encoding: the encoding, where it is given.
         cut_lines: whether its lines are records, so that it may be cut between them.
         advance: told the number of bytes that have been looked at, for progress.
+        digest: of the file's bytes, where it is known.
     """
     size = path.stat().st_size
     compression = compression_of(path)
     if file_format not in _TEXT_FORMATS:
         pieces = parquet_pieces(path, piece_bytes) if file_format == "parquet" else [Piece(size=size)]
+        if digest is not None:
+            advance(size)
         return FilePlan(
-            path=str(path), name=name, size=size, digest=_digest(path, advance), format=file_format,
+            path=str(path), name=name, size=size, digest=digest or _digest(path, advance), format=file_format,
             compression=compression, pieces=tuple(pieces),
         )  # fmt: skip
     scan = scan_text(path, encoding=encoding, piece_bytes=piece_bytes, advance=advance)
