@@ -71,7 +71,9 @@ def data_texts() -> set[str]:
     from llmasos.cli import help as help_pages
     from llmasos.cli.chat import options
     from llmasos.cli.commands import command_table
+    from llmasos.data.recipe import DataRecipe
     from llmasos.modeling.options import Seq2SeqOptions
+    from llmasos.recipe.explain import explain
     from llmasos.server.anthropic import routes as anthropic
     from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
     from llmasos.server.ollama import routes as ollama
@@ -83,12 +85,16 @@ def data_texts() -> set[str]:
     set_language("en")
     described = (Settings, ServerConfiguration, UpstreamConfiguration)
     found = {str(field.description) for model in described for field in model.model_fields.values()}
+    found |= {key.description for key in explain(DataRecipe)}
     found |= {options.explanation(Seq2SeqOptions(), field.name) for field in fields(Seq2SeqOptions)}
     apis = (ollama.BODIES, openai.BODIES, responses.BODIES, anthropic.BODIES)
     for body in (*(body for api in apis for body in api.values()), EmbedOptions):
         found |= {field.description for field in body.model_fields.values() if field.description}
         found.update(body.NOT_SUPPORTED.values())
-    commands = [app.load_command(row.name, row.module) for row in command_table("en")]
+    rows = [app.load_command(row.name, row.module) for row in command_table("en")]
+    for row in rows:
+        found.update(help_pages.paragraphs(row.help))
+    commands = [leaf for row in rows for _, leaf in app.leaves(row)]
     for command in commands:
         found.update(help_pages.paragraphs(command.help))
     for command in [app.build(), *commands]:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Library", "Model", "__version__", "load"]
+__all__ = ["Library", "Model", "__version__", "load", "prepare"]
 
 if TYPE_CHECKING:
     from llmasos.library.store import Library
     from llmasos.modeling.model import Model
-    from llmasos.sdk import load
+    from llmasos.sdk import load, prepare
 
 _LAZY = {
     "load": "llmasos.sdk",
+    "prepare": "llmasos.sdk",
     "Model": "llmasos.modeling.model",
     "Library": "llmasos.library.store",
 }

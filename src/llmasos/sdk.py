@@ -1,16 +1,18 @@
-"""What a Python program uses: :func:`load`. Chooses where a model comes from and what runs it."""
+"""What a Python program uses: :func:`load`, :func:`prepare`. Chooses where a model comes from and what runs it."""
 
 from __future__ import annotations
 
 import contextvars
+import copy
 import importlib
 import importlib.util
 import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmasos import progress
 from llmasos.errors import InvalidReference, MissingDependency, NotFound, Unsupported
@@ -18,12 +20,14 @@ from llmasos.i18n import t
 from llmasos.settings import get_settings
 
 if TYPE_CHECKING:
+    from llmasos.data.prepare import Prepared
     from llmasos.engine.options import EngineOptions
     from llmasos.library.store import Library, Version
     from llmasos.modeling.folder import ModelFolder
     from llmasos.modeling.model import Model
 
 _NEEDED = ("torch", "transformers", "tokenizers", "safetensors")
+_NEEDED_FOR_DATA = ("datatrove", "pyarrow", "orjson", "numpy", "ftfy", "py3langid", "jinja2", "tokenizers")
 
 
 def load(
@@ -81,6 +85,59 @@ def load(
     folder = _verified_folder(str(reference), version, library)
     with progress.current().task(t("load {model}", model=reference)):
         return build_model(folder, placement, backends=backends, metadata=version.metadata)
+
+
+def prepare(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    set: Sequence[str] = (),
+    workers: int | None = None,
+    library: Library | None = None,
+    keep_work: bool = False,
+    accept_license: bool = False,
+) -> Prepared:
+    """Prepare a data set as a recipe says and put it into the library; see docs/data.md.
+
+    Args:
+        recipe: a YAML file, or its content as a mapping. Relative paths in a file are relative to its folder, those in
+            a mapping to the current folder.
+        set: changes such as ``"seed=7"``.
+        workers: processes at the same time on this machine; default: what the recipe says, else the usable cores.
+        library: the library; default: that of the settings.
+        keep_work: leave the files in between.
+        accept_license: accept the licence of the recipe's model if it asks for that.
+
+    Raises:
+        InvalidRecipe: the recipe has problems, all of which are in the message.
+        NotFound: a file, data set or model is not there.
+        MissingDependency: a package of the extra ``data`` is not installed.
+        InvalidRequest: no row is left.
+        IntegrityError: a file is damaged.
+    """
+    missing = [name for name in _NEEDED_FOR_DATA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependency(
+            t("preparing data needs packages that are not installed: {names}", names=", ".join(missing)),
+            hint='pip install "llmasos[data]"',
+        )
+    from llmasos.data.prepare import prepare as run
+    from llmasos.data.recipe import DataRecipe
+    from llmasos.library.store import Library
+    from llmasos.recipe import loading
+    from llmasos.recipe.document import Document
+
+    if isinstance(recipe, Mapping):
+        document, folder = Document(copy.deepcopy(dict(recipe)), t("the recipe"), {}), Path.cwd()
+    else:
+        document, folder = loading.read(Path(recipe)), Path(recipe).absolute().parent
+    changes = [*set, *([f"execution.workers={workers}"] if workers is not None else ())]
+    checked = loading.check(document, DataRecipe, changes)
+    library = library or Library()
+
+    def open_model(reference: str) -> ModelFolder:
+        return open_tokenizer_folder(reference, library=library, accept_license=accept_license)
+
+    return run(checked, folder=folder, library=library, open_model=open_model, keep_work=keep_work)
 
 
 def open_model_folder(

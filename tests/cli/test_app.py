@@ -49,10 +49,12 @@ def test_import_of_the_package_is_light() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_row_of_the_table_leads_to_its_command(name: str, llmasos: Run) -> None:
-    code, out, err = llmasos(name, "--help")
-    assert (code, err) == (0, "")
-    assert out.startswith(f"Usage: llmasos {name}")
-    assert "--json" in out, "every command has a machine view"
+    row = next(row for row in command_table("en") if row.name == name)
+    for words, _ in app.leaves(app.load_command(name, row.module)):
+        code, out, err = llmasos(*words, "--help")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"Usage: llmasos {' '.join(words)}")
+        assert "--json" in out, "every command has a machine view"
 
 
 def test_no_command_imports_torch_for_its_help() -> None:

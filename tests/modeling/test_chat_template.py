@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -251,3 +252,33 @@ def test_a_control_token_within_another_stays_text(tmp_path: Path) -> None:
     tokenizer = FastTokenizer(backend, {})
     forbidden = {tokenizer.token_id("<s>"), tokenizer.token_id("a<s>")}
     assert not forbidden & set(tokenizer.encode_prompt(Prompt((Segment("b"), Segment("a<s>", literal=True)))))
+
+
+def test_what_the_template_marks_as_the_assistants_is_placed() -> None:
+    source = "{% for m in messages %}{{ m.content }}|{% generation %}{{ m.role }}{% endgeneration %}{% endfor %}"
+    template = ChatTemplate(source, added_tokens={"<s>": True})
+    messages = [{"role": "user", "content": "a<s>b" + chr(0x30000)}, {"role": "tool", "content": ""}]
+    prompt = template.render(messages, mark_answers=True)
+    text = str(prompt)
+    assert text == "a<s>b" + chr(0x30000) + "|user|tool"
+    assert [text[start:end] for start, end in prompt.answers] == ["user", "tool"]
+    assert prompt.escaped == ["<s>"]
+    assert template.marks_answers()
+    plain = template.render(messages)
+    assert (plain.segments, plain.answers) == (prompt.segments, ())
+    assert not ChatTemplate("{{ messages }}").marks_answers()
+
+
+def test_marks_that_a_template_writes_itself_do_no_harm() -> None:
+    template = ChatTemplate("a{{ __answer_ends__ }}b{{ __answer_begins__ }}{% generation %}c{% endgeneration %}")
+    prompt = template.render([{"role": "user", "content": "x"}], mark_answers=True)
+    assert str(prompt) == "abc"
+    assert template.variables() == frozenset()
+
+
+def test_the_time_that_a_template_writes() -> None:
+    template = ChatTemplate("{{ strftime_now('%d %b %Y') }}")
+    assert template.reads_clock()
+    assert not ChatTemplate("strftime_now").reads_clock()
+    rendered = template.render([{"role": "user", "content": "x"}], now=datetime(2024, 7, 26))
+    assert str(rendered) == "26 Jul 2024"

@@ -147,3 +147,33 @@ def test_damaged_and_missing_files(own: Callable[[str], Path]) -> None:
     (path / "source.spm").write_bytes(b"nothing")
     with pytest.raises(IntegrityError, match=r"source\.spm"):
         opened(path)
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "bert_classifier", "roberta_classifier"])
+def test_tokens_of_prompts_know_their_places(name: str, tiny: Callable[[str], Path]) -> None:
+    tokenizer = opened(tiny(name))
+    special = next(token for token, is_special in tokenizer.added_tokens.items() if is_special)
+    prompts = [
+        Prompt((Segment("the quick brown fox"),)),
+        Prompt((Segment("the quick "), Segment(special, literal=True), Segment("brown fox"))),
+        Prompt((Segment("quick 你好 🎉 fox"),)),
+    ]
+    for prompt, encoded in zip(prompts, tokenizer.encode_prompts(prompts), strict=True):
+        text = str(prompt)
+        assert encoded.ids == tokenizer.encode_prompt(prompt)
+        assert encoded.tokens_within(0, len(text)) == (0, len(encoded.ids), 0)
+        for place in range(1, len(text)):
+            before, after = encoded.tokens_within(0, place), encoded.tokens_within(place, len(text))
+            assert before.start == 0
+            assert after.end == len(encoded.ids)
+            assert before.crossing == after.crossing
+            assert before.end + before.crossing == after.start
+
+
+def test_the_digest_follows_from_the_tokens(tiny: Callable[[str], Path], own: Callable[[str], Path]) -> None:
+    assert opened(tiny("llama")).digest == opened(tiny("llama")).digest
+    assert opened(tiny("llama")).digest != opened(tiny("qwen2")).digest
+    path = own("llama")
+    file = path / "tokenizer.json"
+    file.write_text(file.read_text(encoding="utf-8").replace("<think>", "<thunk>"), encoding="utf-8")
+    assert opened(path).digest != opened(tiny("llama")).digest

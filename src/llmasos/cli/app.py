@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Annotated, Any, Literal
 
@@ -76,15 +76,45 @@ class LazyGroup(TyperGroup):
         )
 
 
-def load_command(name: str, module: str) -> Command:
-    """Import ``module`` and return its command ``name`` with our help page."""
+class Group(TyperGroup):
+    """A command with commands of its own, such as ``llmasos data``, whose help page is ours."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            near = did_you_mean(args[0], list(self.commands))
+            raise InvalidRequest(
+                t("there is no command {name!r}", name=f"{self.name} {args[0]}"),
+                hint=near or t("`{command} --help` shows what is allowed.", command=ctx.command_path),
+            )
+        return super().resolve_command(ctx, args)
+
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+        rows = [(t("Commands"), name, help_pages.paragraphs(item.help)[0]) for name, item in self.commands.items()]
+        return help_pages.group_page(
+            self,
+            ctx,
+            rows,
+            intro=help_pages.paragraphs(self.help),
+            outro=[t("`{command} COMMAND --help` explains a command.", command=ctx.command_path)],
+        )
+
+
+def load_command(name: str, module: str) -> Command | Group:
+    """Import ``module`` and return its command or group ``name`` with our help pages."""
     loaded: Any = typer.main.get_command(importlib.import_module(module).app)
-    if isinstance(loaded, TyperGroup):
+    if isinstance(loaded, TyperGroup) and name in loaded.commands:
         loaded = loaded.commands[name]
     if loaded.name != name:
         raise LookupError(f"{module} has no command {name!r}")
+    return _with_our_help(loaded)
+
+
+def _with_our_help(loaded: Any) -> Command | Group:
+    if isinstance(loaded, TyperGroup):
+        commands: dict[str, Any] = {name: _with_our_help(item) for name, item in loaded.commands.items()}
+        return Group(name=loaded.name, commands=commands, help=loaded.help, no_args_is_help=True)
     return Command(
-        name,
+        loaded.name,
         context_settings=loaded.context_settings,
         callback=loaded.callback,
         params=[item for item in loaded.params if item.name not in ("install_completion", "show_completion")],
@@ -93,6 +123,16 @@ def load_command(name: str, module: str) -> Command:
         no_args_is_help=loaded.no_args_is_help,
         deprecated=loaded.deprecated,
     )
+
+
+def leaves(command: Command | Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command]]:
+    """(words, command) of a command, or of all commands of a group."""
+    words = (*path, str(command.name))
+    if isinstance(command, Command):
+        yield words, command
+    else:
+        for item in command.commands.values():
+            yield from leaves(item, words)  # type: ignore[arg-type]
 
 
 def _show_version(wanted: bool) -> None:

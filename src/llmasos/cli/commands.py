@@ -54,6 +54,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
     library = t("Model library")
     exchange = t("Exchange models")
     service = t("Serve models")
+    training = t("Data and training")
     system = t("System")
     inference, store, transfer = "llmasos.cli.inference", "llmasos.cli.library", "llmasos.cli.transfer"
     return (
@@ -82,6 +83,8 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
         CommandRow("gc", store, library, t("Free the space of what nothing names any more")),
         CommandRow("serve", "llmasos.cli.serve", service, t("Serve models to clients of OpenAI, Anthropic and Ollama")),
         CommandRow("keys", "llmasos.cli.keys", service, t("Make, list and revoke keys of the API server")),
+        CommandRow("data", "llmasos.cli.data", training, t("Prepare data for training, and report on it")),
+        CommandRow("recipe", "llmasos.cli.recipe", training, t("Write, check and explain recipes")),
         CommandRow("bench", "llmasos.cli.bench", system, t("Measure how fast a model runs here")),
         CommandRow(
             "doctor",

@@ -3,51 +3,34 @@
 Chat, training and serving all render through here, so that a model meets the same text everywhere. A template comes
 with the model and is not trusted: it runs in Jinja's immutable sandbox and sees plain data only.
 
-Text of users must not be able to forge the control tokens (``<|im_start|>system`` ...) that the template writes.
-Every control token inside a message is replaced by one character that occurs nowhere else before rendering, and the
-rendered text is cut at these characters afterwards: :class:`Prompt` keeps such pieces apart as literal text, which the
-tokenizer then encodes as ordinary characters.
+Text of users must not be able to forge the control tokens (``<|im_start|>system`` ...) that the template writes:
+:mod:`llmasos.modeling.control_tokens` keeps them apart as literal text. ``{% generation %}`` blocks, by which a
+template marks what the assistant says, are reported as places in the rendered text.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmasos.errors import InvalidRequest, MissingDependency, UnsafeContent, Unsupported, did_you_mean
 from llmasos.i18n import t
+from llmasos.modeling.control_tokens import ControlTokens, Guard, placeholders_in
 from llmasos.modeling.messages import EXAMPLE, Message, checked_message, plain_data
+from llmasos.modeling.prompt import Prompt as Prompt
+from llmasos.modeling.prompt import Segment as Segment
 
 if TYPE_CHECKING:
     from jinja2 import nodes, parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _STANDARD_VARIABLES = ("messages", "tools", "documents", "add_generation_prompt")
-# Rare Chinese characters: printable, so that a template that prints a list does not escape them, and without case.
-_PLACEHOLDERS = range(0x30000, 0x3134B)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a rendered prompt. ``literal`` text is encoded as characters, even where it spells a control token."""
-
-    text: str
-    literal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A rendered conversation."""
-
-    segments: tuple[Segment, ...]
-
-    def __str__(self) -> str:
-        return "".join(segment.text for segment in self.segments)
+_CLOCK = "strftime_now"
+# No template can read these by accident: they are no Jinja names that a person would write.
+_OPENING, _CLOSING = "__answer_begins__", "__answer_ends__"
 
 
 class ChatTemplate:
@@ -75,7 +58,8 @@ class ChatTemplate:
             raise Unsupported(t("the model's list of chat templates is empty"), hint=_no_template_hint())
         self._special_tokens = dict(special_tokens or {})
         self._added_tokens = dict(added_tokens or {})
-        self._patterns: dict[str, _ControlTokens] = {}
+        self._patterns: dict[str, ControlTokens] = {}
+        self._taken = placeholders_in(self.sources)
         environment = _environment()
         self._compiled = {name: _Compiled(environment, name, text) for name, text in self.sources.items()}
 
@@ -86,6 +70,8 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
         variables: Mapping[str, Any] | None = None,
+        mark_answers: bool = False,
+        now: datetime | None = None,
     ) -> Prompt:
         """Render a conversation.
 
@@ -94,11 +80,14 @@ class ChatTemplate:
             tools: JSON schemas of functions that the model may call.
             add_generation_prompt: end with the opening of an assistant message, for the model to continue.
             variables: further variables of the template, such as ``enable_thinking``.
+            mark_answers: fill :attr:`Prompt.answers` from the ``{% generation %}`` blocks.
+            now: the time that templates with a clock shall read; default: the present.
 
         Raises:
             InvalidRequest: a message is malformed, a variable is unknown to the template, or the template refuses
                 the conversation (its own words are in the message).
-            Unsupported: the template cannot show tools, or message parts other than text.
+            Unsupported: the template cannot show tools, or message parts other than text; or it changes the text of
+                its ``{% generation %}`` blocks afterwards, so that their places cannot be known.
             UnsafeContent: the template tried what the sandbox forbids.
         """
         template = self._choose(tools)
@@ -113,9 +102,15 @@ class ChatTemplate:
                 t("this model's chat template knows no tools"), hint=t("Choose a model that was trained to call tools.")
             )
         extra = dict(variables or {})
-        self._check_variables(template, extra)
-        guard = _Guard(self._control_tokens(template), [checked, tools, extra, self.sources])
+        if extra:
+            self._check_variables(template, extra)
+        guard = Guard(self._control_tokens(template), [checked, tools, extra], self._taken)
+        marks = (guard.fresh(), guard.fresh()) if mark_answers and template.marks_answers else ("", "")
+        clock = {} if now is None else {_CLOCK: now.strftime}
         values = {
+            **clock,
+            _OPENING: marks[0],
+            _CLOSING: marks[1],
             **self._special_tokens,
             **guard.hide(plain_data(extra, "variables")),
             "messages": [guard.hide(message) for message in checked],
@@ -123,7 +118,27 @@ class ChatTemplate:
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
-        return guard.reveal(template.render(values))
+        prompt = guard.reveal(template.render(values), marks)
+        if any(marks) and template.captures_answers:
+            plain = guard.reveal(template.render({**values, _OPENING: "", _CLOSING: ""}))
+            if plain.segments != prompt.segments:
+                raise Unsupported(
+                    t("the chat template changes the text of its generation blocks after marking it"),
+                    hint=t("Take the generation blocks out of captured text, macros and filters."),
+                )
+        return prompt
+
+    def marks_answers(self, tools: Sequence[object] | None = None) -> bool:
+        """Whether the template says by ``{% generation %}`` blocks what the assistant says."""
+        return self._choose(tools).marks_answers
+
+    def reads_clock(self) -> bool:
+        """Whether the template writes the date or the time, so that tomorrow's text differs from today's."""
+        return any(template.reads_clock for template in self._compiled.values())
+
+    def control_tokens(self, tools: Sequence[object] | None = None) -> ControlTokens:
+        """The tokens that texts from outside must not spell."""
+        return self._control_tokens(self._choose(tools))
 
     def accepts_tools(self) -> bool:
         """Whether tools reach the model through this template."""
@@ -150,32 +165,12 @@ class ChatTemplate:
                     or t("Variables of this template: {names}.", names=", ".join(allowed) or "-"),
                 )
 
-    def _control_tokens(self, template: _Compiled) -> _ControlTokens:
+    def _control_tokens(self, template: _Compiled) -> ControlTokens:
         """Special tokens, and ordinary added tokens that the template itself writes, such as ``<think>``."""
         known = self._patterns.get(template.name)
         if known is None:
-            special = [token for token, is_special in self._added_tokens.items() if is_special]
-            written = [
-                token
-                for token, is_special in self._added_tokens.items()
-                if not is_special and not token.isspace() and template.writes(token)
-            ]
-            known = _ControlTokens(_any_of(special), _any_of([*special, *written]))
-            self._patterns[template.name] = known
+            known = self._patterns[template.name] = ControlTokens.of(self._added_tokens, template.writes)
         return known
-
-
-@dataclass(frozen=True, slots=True)
-class _ControlTokens:
-    """What text from outside must not say: ``special`` tokens never, ``all`` only by an assistant."""
-
-    special: re.Pattern[str]
-    all: re.Pattern[str]
-
-
-def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(filter(None, tokens), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 class _Compiled:
@@ -202,7 +197,30 @@ class _Compiled:
         """Variables that the template reads and does not set itself."""
         from jinja2 import meta
 
-        return frozenset(meta.find_undeclared_variables(self._tree))
+        return frozenset(meta.find_undeclared_variables(self._tree)) - {_OPENING, _CLOSING}
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        from jinja2 import nodes
+
+        return frozenset(node.name for node in self._tree.find_all(nodes.Name))
+
+    @property
+    def marks_answers(self) -> bool:
+        """Whether there is a ``generation`` block."""
+        return _OPENING in self._names
+
+    @property
+    def reads_clock(self) -> bool:
+        return _CLOCK in self._names
+
+    @cached_property
+    def captures_answers(self) -> bool:
+        """Whether a ``generation`` block stands where the template can change its text before writing it."""
+        from jinja2 import nodes
+
+        capturing = self._tree.find_all((nodes.AssignBlock, nodes.CallBlock, nodes.FilterBlock, nodes.Macro))
+        return any(name.name == _OPENING for node in capturing for name in node.find_all(nodes.Name))
 
     @cached_property
     def literal_text(self) -> str:
@@ -247,68 +265,6 @@ class _Refused(Exception):  # noqa: N818 - named after what the template does
     """The template called ``raise_exception``."""
 
 
-class _Guard:
-    """Replaces control tokens in text from outside by placeholders, and cuts the rendered text at them."""
-
-    def __init__(self, control: _ControlTokens, seen: object) -> None:
-        used = {character for text in _strings(seen) for character in text if ord(character) in _PLACEHOLDERS}
-        self._free = (chr(code) for code in _PLACEHOLDERS if chr(code) not in used)
-        self._control = control
-        self._placeholders: dict[str, str] = {}
-        self._originals: dict[str, str] = {}
-
-    def hide(self, value: Any) -> Any:
-        """The same plain data with placeholders for control tokens in all its texts.
-
-        What an assistant said may contain tokens that the template handles itself (``<think>``, tool calls); there
-        only special tokens are hidden.
-        """
-        own_words = isinstance(value, dict) and value.get("role") == "assistant"
-        return self._hide(value, self._control.special if own_words else self._control.all)
-
-    def _hide(self, value: Any, pattern: re.Pattern[str]) -> Any:
-        if isinstance(value, str):
-            return pattern.sub(lambda match: self._placeholder(match.group()), value)
-        if isinstance(value, dict):
-            return {self._hide(key, pattern): self._hide(item, pattern) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._hide(item, pattern) for item in value]
-        return value
-
-    def _placeholder(self, token: str) -> str:
-        if token not in self._placeholders:
-            self._placeholders[token] = next(self._free)
-            self._originals[self._placeholders[token]] = token
-        return self._placeholders[token]
-
-    def reveal(self, rendered: str) -> Prompt:
-        """Cut the rendered text into ordinary and literal pieces."""
-        segments: list[Segment] = []
-        start = 0
-        for position, character in enumerate(rendered):
-            if character not in self._originals:
-                continue
-            if position > start:
-                segments.append(Segment(rendered[start:position]))
-            segments.append(Segment(self._originals[character], literal=True))
-            start = position + 1
-        if start < len(rendered):
-            segments.append(Segment(rendered[start:]))
-        return Prompt(tuple(segments))
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _strings(key)
-            yield from _strings(item)
-    elif isinstance(value, Iterable):
-        for item in value:
-            yield from _strings(item)
-
-
 def _no_template_hint() -> str:
     return t("Use `generate` with plain text, or choose a model tuned for conversation (often named -Instruct or -it).")
 
@@ -324,6 +280,7 @@ def missing_template(reference: str) -> Unsupported:
 def _environment() -> ImmutableSandboxedEnvironment:
     """Jinja as chat templates expect it (block trimming, ``tojson``, ``raise_exception``, ``generation`` blocks)."""
     try:
+        from jinja2 import nodes
         from jinja2.ext import Extension, loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
@@ -332,13 +289,18 @@ def _environment() -> ImmutableSandboxedEnvironment:
         ) from error
 
     class GenerationBlock(Extension):
-        """``{% generation %} ... {% endgeneration %}`` marks what the assistant says; the text stays as it is."""
+        """``{% generation %} ... {% endgeneration %}`` marks what the assistant says; the text stays as it is.
+
+        The block writes two variables around its text, empty except where places are asked for.
+        """
 
         tags = {"generation"}  # noqa: RUF012 - Jinja's own interface
 
         def parse(self, parser: parser.Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            opening, closing = (nodes.Output([nodes.Name(name, "load")], lineno=line) for name in (_OPENING, _CLOSING))
+            return [opening, nodes.Scope(body, lineno=line), closing]
 
     def raise_exception(message: str) -> None:
         raise _Refused(message)

@@ -39,6 +39,11 @@ class Languages:
         """Codes that may be asked for; empty for a model of one pair of languages."""
         return sorted(self._tokens)
 
+    @property
+    def marks_source(self) -> bool:
+        """Whether a token beside the text says its language; Marian reads one language only."""
+        return not self._marian
+
     def mark_text(self, text: str, target: str | None) -> str:
         """The text as the model wants it: Marian's mark of the target language before it.
 

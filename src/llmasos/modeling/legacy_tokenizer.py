@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
+from llmasos.library.digest import digest_of, digest_of_file
 from llmasos.modeling.options import Truncation
 from llmasos.modeling.tokenizer import (
     Encoded,
@@ -26,6 +30,7 @@ class LegacyTokenizer(Tokenizer):
     def __init__(self, backend: PreTrainedTokenizerBase) -> None:
         self._backend = cast(Any, backend)
         self._lock = Lock()  # Marian's tokenizer switches between source and target mode
+        self._writes_target = False
         texts = {name: str(value) for name, value in self._backend.special_tokens_map.items() if isinstance(value, str)}
         ids = {name: self._backend.convert_tokens_to_ids(text) for name, text in texts.items()}
         self.special = SpecialTokens(texts, ids)
@@ -52,7 +57,31 @@ class LegacyTokenizer(Tokenizer):
         truncate: Truncation = "end",
     ) -> Encoded:
         with self._lock:
-            return self._encode(text, pair, add_special_tokens, limit, truncate)
+            if not self._writes_target:
+                return self._encode(text, pair, add_special_tokens, limit, truncate)
+            self._backend._switch_to_target_mode()
+            try:
+                return self._encode(text, pair, add_special_tokens, limit, truncate)
+            finally:
+                self._backend._switch_to_input_mode()
+
+    @property
+    def target(self) -> Tokenizer:
+        if not hasattr(self._backend, "spm_target"):
+            return self
+        other = copy(self)  # the same backend and lock
+        other._writes_target = True
+        return other
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the files that transformers would save, since its tokenizers have no other complete description."""
+        with TemporaryDirectory() as folder:
+            with self._lock:
+                self._backend.save_pretrained(folder)
+            files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            parts = [type(self._backend).__name__, *(f"{path.name} {digest_of_file(path)}" for path in files)]
+        return digest_of("\n".join(parts).encode())
 
     def _encode(
         self, text: str, pair: str | None, add_special_tokens: bool, limit: int | None, truncate: Truncation

@@ -70,6 +70,8 @@ def plain_data(value: Any, where: str) -> Any:
         return value
     if isinstance(value, str):
         return str.__str__(value)  # an enum or another subclass
+    if type(value) is dict and all(type(key) is str and type(item) is str for key, item in value.items()):
+        return dict(value)  # nearly all messages
     if isinstance(value, Mapping):
         return {plain_data(key, where): plain_data(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):

@@ -7,8 +7,9 @@ files of older models) go through :mod:`llmasos.modeling.legacy_tokenizer`.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmasos.errors import IntegrityError, InvalidRequest, MissingDependency
 from llmasos.i18n import t
-from llmasos.modeling.chat_template import Prompt
+from llmasos.library.digest import digest_of
 from llmasos.modeling.options import Truncation
+from llmasos.modeling.prompt import BatchEncodedPrompt, EncodedPrompt, PlacedPrompt, Prompt, UnplacedPrompt
 
 if TYPE_CHECKING:
     import tokenizers
@@ -112,15 +114,58 @@ class Tokenizer(ABC):
                     hint=t("Token ids of this model go from 0 to {last}.", last=size - 1),
                 )
 
+    @property
+    def target(self) -> Tokenizer:
+        """The tokenizer of what the model writes; another than that of its input only for Marian."""
+        return self
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """A SHA-256 of everything that decides which tokens a text becomes."""
+
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Encode a rendered conversation; literal segments never become control tokens."""
         if len(prompt.segments) == 1 and not prompt.segments[0].literal:
             return self.encode(prompt.segments[0].text, add_special_tokens=False).ids
+        return [token for piece, _ in self._encoded_pieces(prompt, self._encode_bare) for token in piece.ids]
+
+    def encode_prompts(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
+        """Encode rendered conversations as :meth:`encode_prompt` does, with the places of the tokens in their texts."""
+        return [self._placed(prompt) for prompt in prompts]
+
+    def encode_continuation(self, prompt: Prompt) -> list[int]:
+        """Encode a text that follows another one, as a model would write it after the tokens of that one."""
+        pieces = self._encoded_pieces(prompt, self._encode_bare, continues=True)
+        return [token for piece, _ in pieces for token in piece.ids]
+
+    def _placed(self, prompt: Prompt) -> EncodedPrompt:
         ids: list[int] = []
+        offsets: list[tuple[int, int]] | None = []
+        for piece, begin in self._encoded_pieces(prompt, self._encode_placed):
+            ids += piece.ids
+            if piece.offsets is None:
+                offsets = None
+            if offsets is not None:
+                offsets += [(begin + start, begin + end) for start, end in piece.offsets or ()]
+        return UnplacedPrompt(ids) if offsets is None else PlacedPrompt(ids, offsets)
+
+    def _encoded_pieces(
+        self, prompt: Prompt, encode: Callable[[str], Encoded], *, continues: bool = False
+    ) -> Iterator[tuple[Encoded, int]]:
+        """The segments of a prompt, encoded one by one, and where each begins in the text."""
+        begin = 0
         for segment in prompt.segments:
             for text in self._ordinary_parts(segment.text) if segment.literal else [segment.text]:
-                ids += self._encode_middle(text) if ids else self.encode(text, add_special_tokens=False).ids
-        return ids
+                yield self._encode_middle(text, encode) if begin or continues else encode(text), begin
+                begin += len(text)
+
+    def _encode_bare(self, text: str) -> Encoded:
+        return self.encode(text, add_special_tokens=False)
+
+    def _encode_placed(self, text: str) -> Encoded:
+        """The same tokens with places that leave no character out."""
+        return self._encode_bare(text)
 
     def _ordinary_parts(self, token: str) -> list[str]:
         """A control token cut so that no part of it is one: they are recognised as a whole only."""
@@ -129,13 +174,14 @@ class Tokenizer(ABC):
             parts = list(token)
         return [part for part in parts if part]
 
-    def _encode_middle(self, text: str) -> list[int]:
+    def _encode_middle(self, text: str, encode: Callable[[str], Encoded]) -> Encoded:
         """Encode text that does not stand at the beginning: SentencePiece would put a space before it there."""
-        joined = self.encode("\n" + text, add_special_tokens=False).ids
-        line_break = self._line_break
-        if joined[: len(line_break)] == line_break:
-            return joined[len(line_break) :]
-        return self.encode(text, add_special_tokens=False).ids
+        joined = encode("\n" + text)
+        count = len(self._line_break)
+        if joined.ids[:count] != self._line_break:
+            return encode(text)
+        offsets = joined.offsets and [(max(start - 1, 0), end - 1) for start, end in joined.offsets[count:]]
+        return Encoded(joined.ids[count:], joined.type_ids[count:], joined.special[count:], offsets)
 
     @cached_property
     def _line_break(self) -> list[int]:
@@ -227,6 +273,35 @@ class FastTokenizer(Tokenizer):
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+    @cached_property
+    def digest(self) -> str:
+        parts = json.dumps([self._backend.to_str(), dict(self.special.texts)], sort_keys=True)
+        return digest_of(parts.encode())
+
+    def encode_prompts(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
+        whole = [index for index, prompt in enumerate(prompts) if not any(part.literal for part in prompt.segments)]
+        texts = [str(prompts[index]) for index in whole]
+        encodings = self._placing_backend.encode_batch(texts, add_special_tokens=False)
+        found: dict[int, EncodedPrompt] = {
+            index: BatchEncodedPrompt(encoding, len(text))
+            for index, encoding, text in zip(whole, encodings, texts, strict=True)
+        }
+        return [found.get(index) or self._placed(prompt) for index, prompt in enumerate(prompts)]
+
+    def _encode_placed(self, text: str) -> Encoded:
+        found = self._placing_backend.encode(text, add_special_tokens=False)
+        return Encoded(found.ids, found.type_ids, [False] * len(found.ids), found.offsets)
+
+    @cached_property
+    def _placing_backend(self) -> tokenizers.Tokenizer:
+        """The same pipeline without post-processor, for some of these move the edges of words past their spaces."""
+        from tokenizers import Tokenizer as Backend
+        from tokenizers import processors
+
+        copy = Backend.from_str(self._backend.to_str())
+        copy.post_processor = processors.Sequence([])
+        return copy
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         texts = [self._backend.id_to_token(token) for token in ids]

@@ -14,7 +14,7 @@ from llmasos.cli.checks import Problem, Section
 from llmasos.i18n import t
 
 #: Extras that a user installs, and what they are for. ``dev`` and ``docs`` are for those who work on LLMasOS.
-EXTRAS = ("", "local", "postgresql")
+EXTRAS = ("", "local", "data", "postgresql")
 
 
 def check(*, uses_postgresql: bool) -> Section:
@@ -30,6 +30,7 @@ def check(*, uses_postgresql: bool) -> Section:
     purposes = {
         "": t("library and commands"),
         "local": t("running models on this machine"),
+        "data": t("preparing data"),
         "postgresql": t("catalogue in PostgreSQL"),
     }
     for extra in EXTRAS:
@@ -47,7 +48,7 @@ def check(*, uses_postgresql: bool) -> Section:
         target = f"llmasos[{extra}]" if extra else "llmasos"
         section.problems.append(
             Problem(
-                "advice" if extra == "local" else "error",
+                "advice" if extra in ("local", "data") else "error",
                 t("for {purpose}, packages are missing: {packages}", purpose=purposes[extra], packages=lacking),
                 f'pip install "{target}"',
             )

@@ -1,0 +1,1 @@
+"""The prepared data set: files in the layout that other tools read, and its version in the library."""

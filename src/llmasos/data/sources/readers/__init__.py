@@ -1,0 +1,1 @@
+"""Readers: one function for each kind of file, which yields its records."""

@@ -1,0 +1,1 @@
+"""Which split a row goes to, and how often a source is repeated."""
