@@ -143,7 +143,8 @@ def _forget_handlers() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-os.register_at_fork(after_in_child=_forget_handlers)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_handlers)
 
 
 @contextmanager
