@@ -6,25 +6,29 @@
 A test runs the check, so the pages cannot lag behind the program.
 """
 
-# ruff: noqa: E501 - paragraphs of prose
+# ruff: noqa: E501, E402 - paragraphs of prose; the folder must be known before its modules
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))  # also where this file is loaded by its path
-NOTE = "<!-- Written by scripts/reference_pages.py from the code; do not edit. -->"
 
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join("---" for _ in heads) + " |"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+from page_markup import NOTE, table
+from pages_of_data import data_steps_page
+from pages_of_server import (
+    anthropic_bodies,
+    clients_page,
+    configuration_page,
+    fields_page,
+    ollama_bodies,
+    openai_bodies,
+    responses_bodies,
+)
 
 
 def commands_page(language: str) -> str:
@@ -183,207 +187,6 @@ def models_page(language: str) -> str:
         ]
         parts += [f"## {title}", table(heads, rows)]
     return "\n\n".join(parts) + "\n"
-
-
-def field_rows(body: Any) -> list[tuple[str, str, str]]:
-    """The fields of a body: honoured, or refused and why."""
-    from llmasos.i18n import translate
-
-    rows = [
-        (
-            f"`{field.alias or name}`",
-            "○" if str(field.description).startswith("Must be") else "●",
-            translate(field.description or ""),
-        )
-        for name, field in body.model_fields.items()
-    ]
-    return rows + [(f"`{name}`", "○", translate(reason)) for name, reason in body.NOT_SUPPORTED.items()]
-
-
-def fields_page(english: str, chinese: str, page: str, bodies: Callable[[], Mapping[str, Any]]) -> Callable[[str], str]:
-    """A page with every field of an API."""
-
-    def write(language: str) -> str:
-        if language == "zh":
-            parts = [
-                f"# {chinese}的字段",
-                NOTE,
-                f"[{chinese}]({page})的每个字段：● 生效；○ 被拒绝，并在错误中指出名称（使用 `llmasos serve --lenient` 时"
-                "忽略，并在响应头中列出）。表中没有的字段是未知字段，同样会被拒绝。",
-            ]
-            heads = ("字段", "", "说明")
-        else:
-            parts = [
-                f"# Fields of {english}",
-                NOTE,
-                f"Every field of [{english}]({page}): ● is honoured; ○ is refused with an error that names it "
-                "(`llmasos serve --lenient` ignores it and names it in a header). A field that is not listed is unknown, and "
-                "refused as well.",
-            ]
-            heads = ("Field", "", "Meaning")
-        for route, body in bodies().items():
-            parts += [
-                f"## {route}" if " " in route or "/" not in route else f"## `{route}`",
-                table(heads, field_rows(body)),
-            ]
-        return "\n\n".join(parts) + "\n"
-
-    return write
-
-
-def ollama_bodies() -> Mapping[str, Any]:
-    from llmasos.server.ollama.routes import BODIES
-
-    return BODIES
-
-
-def openai_bodies() -> Mapping[str, Any]:
-    from llmasos.server.openai.routes import BODIES
-
-    return BODIES
-
-
-def responses_bodies() -> Mapping[str, Any]:
-    from llmasos.server.openai.responses.routes import BODIES
-
-    return BODIES
-
-
-def anthropic_bodies() -> Mapping[str, Any]:
-    from llmasos.server.anthropic.routes import BODIES
-
-    return BODIES
-
-
-def configuration_page(language: str) -> str:
-    """Every key of a server's configuration."""
-    from llmasos.i18n import translate
-    from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
-
-    chinese = language == "zh"
-    parts = [
-        "# 服务器的配置" if chinese else "# Configuration of the server",
-        NOTE,
-        "`llmasos serve --config FILE` 的 YAML 文件（`kind: serve`）中的键。未知的键和不允许的值一次全部报告。"
-        if chinese
-        else "Keys of the YAML file (`kind: serve`) for `llmasos serve --config FILE`. Unknown keys and values that are not "
-        "allowed are reported all at once.",
-    ]
-    heads = ("键", "默认", "含义") if chinese else ("Key", "Default", "Meaning")
-    for title, model in (("", ServerConfiguration), ("upstreams", UpstreamConfiguration)):
-        rows = [
-            (
-                f"`{name}`",
-                ""
-                if field.is_required() or field.default in (None, ()) or field.default_factory
-                else f"`{field.default}`",
-                translate(str(field.description)),
-            )
-            for name, field in model.model_fields.items()
-        ]
-        parts += [f"## `{title}`"] if title else []
-        parts.append(table(heads, rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def clients_page(language: str) -> str:
-    """Which clients are run against the server by its tests, and what they do there."""
-    from client_table import ABILITIES, table_rows
-
-    chinese = language == "zh"
-    names = ["对话", "流", "工具", "结构化输出", "向量", "错误", "取消"] if chinese else list(ABILITIES)
-    parts = [
-        "# 经过测试的客户端" if chinese else "# Clients that are tested",
-        NOTE,
-        "每个客户端都在测试中对真实的服务器和真实的模型运行；● 表示有测试证明。Responses 和 Anthropic 接口没有向量。"
-        if chinese
-        else "Each client is run by the tests against a real server with a real model; ● is shown by a test. Responses and "
-        "Anthropic's API have no embeddings.",
-        table(["客户端" if chinese else "Client", *names], table_rows()),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-STEP_SOURCES = {
-    "repair_unicode": "[ftfy](https://ftfy.readthedocs.io)",
-    "normalize_unicode": "[UAX 15](https://www.unicode.org/reports/tr15/)",
-    "remove_html": "[trafilatura](https://trafilatura.readthedocs.io) (Barbaresi, 2021)",
-    "mask_personal_data": "GB 11643-1999, ISO/IEC 7812-1, ITU-T E.164",
-    "convert_chinese": "[OpenCC](https://github.com/BYVoid/OpenCC)",
-    "segment_sentences": "Punkt (Kiss & Strunk, 2006), [pySBD](https://github.com/nipunsadvilkar/pySBD) (Sadvilkar & Neumann, 2020)",
-    "segment_words": "[NLTK](https://www.nltk.org), [jieba](https://github.com/fxsjy/jieba)",
-    "remove_stop_words": "[stopwords-iso](https://github.com/stopwords-iso/stopwords-iso), [NLTK](https://www.nltk.org)",
-    "stem_words": "Snowball (Porter, 2001)",
-    "tag_parts_of_speech": "[NLTK](https://www.nltk.org), [jieba](https://github.com/fxsjy/jieba)",
-    "identify_language": "[py3langid](https://github.com/adbar/py3langid) (Lui & Baldwin, 2012)",
-    "filter_language": "[py3langid](https://github.com/adbar/py3langid) (Lui & Baldwin, 2012)",
-    "filter_gopher_quality": "Rae et al., [Scaling Language Models](https://arxiv.org/abs/2112.11446) (2021), A1.1",
-    "filter_c4_quality": "Raffel et al., [Exploring the Limits of Transfer Learning](https://arxiv.org/abs/1910.10683) (2020), 2.2",
-    "filter_fineweb_quality": "Penedo et al., [The FineWeb Datasets](https://arxiv.org/abs/2406.17557) (2024), 3.4",
-    "filter_repetition": "Rae et al., [Scaling Language Models](https://arxiv.org/abs/2112.11446) (2021), table A1",
-    "near_duplicates": "Broder (1997); Li & König (2010); [datasketch](https://ekzhu.com/datasketch/) (permutations)",
-    "decontaminate": "Brown et al., [Language Models are Few-Shot Learners](https://arxiv.org/abs/2005.14165) (2020), C",
-}
-"""Where the method, the limits or the code of a step of data preparation come from."""
-
-
-def data_steps_page(language: str) -> str:
-    """Every step of data preparation with its options."""
-    from typing import get_args
-
-    from llmasos.data.filters.safe_expression import FUNCTIONS
-    from llmasos.data.steps import Step
-    from llmasos.i18n import translate
-
-    chinese = language == "zh"
-    heads = ("选项", "默认", "含义") if chinese else ("Option", "Default", "Meaning")
-    titles = {
-        "cleaning": "清洗" if chinese else "Cleaning",
-        "linguistics": "语言学" if chinese else "Linguistics",
-        "filters": "过滤" if chinese else "Filters",
-        "deduplication": "去重与去污染" if chinese else "Duplicates and evaluation data",
-    }
-    sections: dict[str, list[str]] = {}
-    for config in get_args(get_args(Step)[0]):
-        area = config.__module__.split(".")[2]
-        name = config.model_fields["step"].default
-        rows = [
-            (f"`{option}`", _default(field, chinese), translate(str(field.description)))
-            for option, field in config.model_fields.items()
-            if option not in ("step", "places") or (option == "places" and area != "cleaning" and area != "linguistics")
-        ]
-        parts = [f"### {name}", translate(str(config.__doc__).split("\n")[0])]
-        if name in STEP_SOURCES:
-            parts.append(("来源：" if chinese else "Source: ") + STEP_SOURCES[name])
-        sections.setdefault(titles.get(area, area), []).append(
-            "\n\n".join([*parts, *([table(heads, rows)] if rows else [])])
-        )
-    functions = ", ".join(f"`{name}`" for name in FUNCTIONS)
-    introduction = (Path(__file__).parent / f"data_steps.{language}.md").read_text(encoding="utf-8")
-    page = [
-        "# 数据准备的步骤" if chinese else "# Steps of data preparation",
-        NOTE,
-        introduction.strip().replace("FUNCTIONS", functions),
-    ]
-    for title, steps in sections.items():
-        page += [f"## {title}", *steps]
-    return "\n\n".join(page) + "\n"
-
-
-def _default(field: Any, chinese: bool) -> str:
-    """The default of an option as it would be written in a recipe."""
-    if field.is_required():
-        return "（必填）" if chinese else "(required)"
-    value = field.get_default(call_default_factory=True)
-    if value in (None, (), {}):
-        return "-"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
-        return f"`[{', '.join(map(str, value))}]`"
-    if isinstance(value, dict):
-        return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
-    return f"`{value}`"
 
 
 PAGES: dict[str, Callable[[str], str]] = {
