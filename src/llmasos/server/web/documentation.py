@@ -29,7 +29,10 @@ def documented(fields: type[Fields] | None, answer: str, *, required: bool = Tru
     """
     extra: dict[str, Any] = {}
     if fields is not None:
-        schema = fields.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
+        # The APIs use the same names for different things: openai.ChatMessage, ollama.ChatMessage.
+        api = fields.__module__.split(".")[-2]
+        schema = fields.model_json_schema(by_alias=True, ref_template=f"#/components/schemas/{api}.{{model}}")
+        schema["$defs"] = {f"{api}.{name}": inner for name, inner in schema.get("$defs", {}).items()}
         extra["requestBody"] = {"required": required, "content": {"application/json": {"schema": schema}}}
     responses: dict[int | str, dict[str, Any]] = {200: {"description": answer}}
     responses |= {status: {"description": text} for status, text in _ERRORS.items()}
