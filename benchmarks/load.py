@@ -25,6 +25,7 @@ from typing import Any
 
 from llmasos.sdk import open_tokenizer_folder
 
+CACHE_BYTES = 2**30
 BUILD = Path(__file__).parent.parent / "build"
 
 
@@ -41,8 +42,11 @@ def arguments() -> argparse.Namespace:
 
 
 def start_server(model: str) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "llmasos.cli.app", "serve", model, "--port", "0", "--json", "--access-log", "off"]
-    process = subprocess.Popen([*command, "--max-queue", "256"], stdout=subprocess.PIPE, text=True)
+    # A cache that fills early: only then does flat memory show anything.
+    configuration = Path(tempfile.mkdtemp()) / "serve.yaml"
+    configuration.write_text(f"kind: serve\ncache_bytes: {CACHE_BYTES}\nmax_queue: 256\naccess_log: 'off'\n")
+    command = [sys.executable, "-m", "llmasos.cli.app", "serve", model, "--port", "0", "--json"]
+    process = subprocess.Popen([*command, "--config", str(configuration)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     text = ""
     for line in process.stdout:

@@ -46,6 +46,31 @@ def test_a_stream_says_the_same_as_the_whole(tiny: Running) -> None:
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
 
 
+def test_text_in_parts_is_joined(tiny: Running) -> None:
+    parts = [{"type": "text", "text": "Hello"}, {"type": "text", "text": "there"}]
+    whole = chat(tiny, messages=[{"role": "user", "content": "Hello\nthere"}]).json()
+    assert chat(tiny, messages=[{"role": "user", "content": parts}]).json()["choices"] == whole["choices"]
+    for bad, reason in (({"type": "text"}, "text is missing"), ({"type": "text", "text": "a", "x": 1}, "x: unknown")):
+        refused = chat(tiny, messages=[{"role": "user", "content": [bad]}])
+        assert refused.status_code == 400 and reason in refused.json()["error"]["message"]
+
+
+def test_every_chunk_can_have_the_usage_so_far(tiny: Running) -> None:
+    """vLLM's addition, which guidellm asks for."""
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = stream(tiny, stream_options=options, ignore_eos=True)
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks if chunk["usage"] is not None]
+    assert counts == sorted(counts) and counts[-1] == 8 and len(counts) > 2
+    assert {chunk["usage"]["prompt_tokens"] for chunk in chunks if chunk["usage"] is not None} == {
+        chunks[-1]["usage"]["prompt_tokens"]
+    }
+    with tiny.client() as client:
+        body = {"model": "llama", "prompt": "a", "max_tokens": 3, "stream": True, "stream_options": options,
+                "ignore_eos": True}  # fmt: skip
+        text = client.post("/v1/completions", json=body).text
+    assert text.count('"completion_tokens"') >= 4
+
+
 def test_n_outputs_have_their_own_numbers(tiny: Running) -> None:
     answer = chat(tiny, n=3, temperature=1, seed=5).json()
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]

@@ -13,7 +13,14 @@ from pydantic import Field, JsonValue
 from llmasos.engine.request import Usage
 from llmasos.errors import LLMasOSError
 from llmasos.i18n import t
-from llmasos.server.openai.fields import ChatMessage, ResponseFormat, SamplingFields, messages_of, output_format
+from llmasos.server.openai.fields import (
+    ChatMessage,
+    ResponseFormat,
+    SamplingFields,
+    StreamOptions,
+    messages_of,
+    output_format,
+)
 from llmasos.server.serving.job import Generation, Job, Output, Piece, TokenInfo, ToolCallPiece, finish
 from llmasos.server.web.body import Fields, InvalidField
 from llmasos.server.web.context import Context, RequestContext
@@ -140,9 +147,9 @@ async def chat_completions(context: RequestContext) -> Response:
     generation = await context.generate(job_of(fields))
     created = int(time.time())
     if fields.stream:
-        with_usage = fields.stream_options is not None and fields.stream_options.include_usage
+        options = fields.stream_options or StreamOptions()
         return StreamingAnswer(
-            _chunks(generation, context, fields, created, with_usage), generation.close, headers=received.headers
+            _chunks(generation, context, fields, created, options), generation.close, headers=received.headers
         )
     try:
         finished = await context.while_connected(finish(generation))
@@ -216,19 +223,24 @@ def finite(logprob: float) -> float:
 
 
 async def _chunks(
-    generation: Generation, context: Context, fields: ChatRequest, created: int, with_usage: bool
+    generation: Generation, context: Context, fields: ChatRequest, created: int, options: StreamOptions
 ) -> AsyncIterator[bytes]:
     head = (
         f'data: {{"id":"chatcmpl-{context.request_id}","object":"chat.completion.chunk","created":{created},'
         f'"model":{to_json(fields.model)},"system_fingerprint":"{context.fingerprint}",'
     )
-    none = ',"usage":null' if with_usage else ""
+    none = ',"usage":null' if options.include_usage else ""
+    written = 0
     for index in range(fields.n or 1):
         first = f'"choices":[{{"index":{index},"delta":{{"role":"assistant","content":""}},"logprobs":null,'
         yield f'{head}{first}"finish_reason":null}}]{none}}}\n\n'.encode()
     try:
         while True:
             pieces = await generation.read()
+            if options.continuous_usage_stats:
+                written += sum(len(piece.token_ids) for piece in pieces)
+                so_far = Usage(len(generation.prompt_ids or ()), written)
+                none = f',"usage":{to_json(usage_of(so_far))}'
             yield "".join([_chunk(piece, head, none) for piece in pieces]).encode()
             usage = pieces[-1].usage
             if usage is not None:
@@ -239,7 +251,7 @@ async def _chunks(
         yield DONE
         return
     context.usage(usage)
-    if with_usage:
+    if options.include_usage:
         yield f'{head}"choices":[],"usage":{to_json(usage_of(usage))}}}\n\n'.encode()
     yield DONE
 

@@ -14,7 +14,7 @@ from llmasos.engine.request import Usage
 from llmasos.errors import LLMasOSError
 from llmasos.i18n import t
 from llmasos.server.openai.chat import DONE, finite, usage_of
-from llmasos.server.openai.fields import ResponseFormat, SamplingFields, output_format
+from llmasos.server.openai.fields import ResponseFormat, SamplingFields, StreamOptions, output_format
 from llmasos.server.serving.job import Finished, Generation, Job, Output, TokenInfo, finish
 from llmasos.server.web.body import InvalidField
 from llmasos.server.web.context import Context, RequestContext
@@ -172,6 +172,8 @@ async def _chunks(
 ) -> AsyncIterator[bytes]:
     """The prompts one after the other: their outputs are computed together, and numbered in order."""
     usages: list[Usage] = []
+    options = fields.stream_options or StreamOptions()
+    read, written = sum(len(generation.prompt_ids or ()) for generation in generations), 0
     try:
         for number, generation in enumerate(generations):
             while True:
@@ -187,8 +189,10 @@ async def _chunks(
                         "finish_reason": piece.finish_reason,
                         "stop_reason": piece.stop,
                     }
+                    written += len(piece.token_ids)
+                    extra = {"usage": usage_of(Usage(read, written))} if options.continuous_usage_stats else {}
                     if piece.text or tokens or piece.finish_reason:
-                        yield event({**head, "choices": [choice]})
+                        yield event({**head, "choices": [choice], **extra})
                 if pieces[-1].usage is not None:
                     usages.append(pieces[-1].usage)
                     break
@@ -199,6 +203,6 @@ async def _chunks(
         return
     usage = _sum(usages)
     context.usage(usage)
-    if fields.stream_options is not None and fields.stream_options.include_usage:
+    if options.include_usage:
         yield event({**head, "choices": [], "usage": usage_of(usage)})
     yield DONE

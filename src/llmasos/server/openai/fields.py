@@ -20,6 +20,7 @@ class StreamOptions(Fields):
     """What a stream has beside its pieces."""
 
     include_usage: bool = Field(False, description="A last chunk without choices has the usage.")
+    continuous_usage_stats: bool = Field(False, description="Every chunk has the usage so far (as in vLLM).")
 
 
 class StructuredOutput(Fields):
@@ -164,13 +165,6 @@ def output_format(wanted: ResponseFormat | None, structured: StructuredOutput | 
             return None
 
 
-class TextPart(Fields):
-    """A part of a message."""
-
-    type: Literal["text"]
-    text: str
-
-
 class FunctionCall(Fields):
     """What a tool was called with."""
 
@@ -190,7 +184,9 @@ class ChatMessage(Fields):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart | dict[str, JsonValue]] | None = None
+    content: str | list[dict[str, JsonValue]] | None = Field(
+        None, description='A text, or parts such as {"type": "text", "text": "..."}.'
+    )
     name: str | None = None
     tool_calls: list[ToolCallField] | None = None
     tool_call_id: str | None = None
@@ -235,20 +231,26 @@ def _message(index: int, field: ChatMessage) -> dict[str, Any]:
     return message
 
 
-def _text(content: str | list[Any] | None, place: str) -> str | None:
+def _text(content: str | list[dict[str, Any]] | None, place: str) -> str | None:
     if content is None or isinstance(content, str):
         return content
     texts = []
     for index, part in enumerate(content):
-        if not isinstance(part, TextPart):
-            kind = part.get("type")
+        kind, text = part.get("type"), part.get("text")
+        if kind != "text":
             raise InvalidField(
                 t("{place}[{index}] is of type {kind}; the models here read text", place=place, index=index,
                   kind=repr(kind)),
                 param=f"{place}[{index}]",
                 hint=t("Leave out images, sound and files."),
             )  # fmt: skip
-        texts.append(part.text)
+        unknown = sorted(set(part) - {"type", "text"})
+        if unknown or not isinstance(text, str):
+            problem = (
+                t("{where}: unknown field", where=unknown[0]) if unknown else t("{where} is missing", where="text")
+            )
+            raise InvalidField(f"{place}[{index}].{problem}", param=f"{place}[{index}]")
+        texts.append(text)
     return "\n".join(texts)
 
 
