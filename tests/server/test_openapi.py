@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
@@ -11,6 +12,7 @@ from schemathesis.checks import not_a_server_error
 from server.running import Running
 
 
+@pytest.mark.integration
 def test_no_input_makes_the_server_fail(tiny: Running) -> None:
     schema = schemathesis.openapi.from_url(f"{tiny.address}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]

@@ -114,6 +114,7 @@ def start(folder: Path, home: Path, *options: str) -> tuple[subprocess.Popen[str
     return process, json.loads(line)["address"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_told_to_stop_finishes_what_it_took(
     long_folder: Path, home: Path, signal_number: signal.Signals

@@ -114,6 +114,7 @@ def test_every_output_holds_the_same_rows(output: dict[str, Any], corpus: Path) 
         assert rows_of(plain) == rows_of(other)
 
 
+@pytest.mark.integration
 def test_the_result_does_not_depend_on_workers_or_shards(corpus: Path) -> None:
     output = {"shuffle": True, "rows_per_file": 30}
     digests = {
@@ -180,6 +181,7 @@ def start(recipe: dict[str, Any]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ.copy())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("stage", ["00-rows", "01-rows"])
 def test_kill_in_the_middle_and_start_again(stage: str, corpus: Path, home: Path) -> None:
     """After kill -9 of all its processes, the same command gives the same output and does no finished part again."""
