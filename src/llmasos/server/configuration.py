@@ -73,7 +73,7 @@ class ServerConfiguration(_Section):
         1000, ge=0, description="Answers of /v1/responses kept in memory for a later look; 0: none."
     )
     responses_bytes: int = Field(256 * 2**20, ge=0, description="Memory that they may take; the oldest go first.")
-    drain_seconds: float | None = Field(
+    drain_seconds: int | None = Field(
         None, ge=0, description="How long running requests may go on after SIGTERM; null: until they end."
     )
     lenient: bool = Field(False, description="Ignore unknown and unsupported fields, and name them in a header.")
@@ -83,7 +83,8 @@ class ServerConfiguration(_Section):
     insecure: bool = Field(False, description="Allow listening beyond this machine without keys.")
     cors_origins: tuple[str, ...] = Field((), description="Web origins whose pages may call this server; * for all.")
     access_log: Literal["off", "requests", "prompts"] = Field(
-        "requests", description="One JSON line for each request; with prompts and outputs only if asked for."
+        "requests",
+        description="One JSON line for each request; with its fields, prompts among them, only if asked for.",
     )
     management: bool = Field(
         True, description="Allow pulling, pushing, creating, copying and deleting models through the API."

@@ -83,7 +83,7 @@ def serve(service: ModelService, listening: socket.socket, announce: Callable[[s
         application,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=None if drain is None else int(drain),
+        timeout_graceful_shutdown=drain,
         server_header=False,
         lifespan="off",  # the service is started here, so that its errors are told like those of every command
         h11_max_incomplete_event_size=64 * 1024,

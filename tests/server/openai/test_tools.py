@@ -103,10 +103,7 @@ def test_results_of_tools_go_back_to_the_model(server: Running, model: str) -> N
     ]  # fmt: skip
     answer = ask(server, model, messages=messages, tool_choice="auto", max_tokens=5)
     assert answer.status_code == 200, answer.text
-    with server.client() as client:
-        body = {"model": model, "messages": messages, "tools": [TOOL]}
-        ids = client.post("/tokenize", json=body if model == "hermes" else {**body, "tools": None})
-    assert ids.status_code in (200, 400)
+    assert answer.json()["usage"]["prompt_tokens"] > 20  # call and result are in the prompt
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class AccessRecord:
     cached_tokens: int | None = None
     error: str | None = None
     texts: dict[str, Any] = field(default_factory=dict)
-    """Prompt and output, if they are to be logged."""
+    """The fields of the request, if they are to be logged."""
 
 
 def record_of(scope: Scope) -> AccessRecord:
