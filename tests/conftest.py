@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Tiny models are fastest on one thread, and test processes that run side by side must not spin against each other.
@@ -42,3 +42,20 @@ def default_threads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The setting ``threads`` as a person finds it, not as these tests set it."""
     monkeypatch.delenv("LLMASOS_THREADS")
     settings.get_settings.cache_clear()
+
+
+@pytest.fixture
+def llmasos(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process; returns exit code, standard output and standard error."""
+    from llmasos.cli import app
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            code = app.main(arguments)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        written = capfd.readouterr()
+        return code, written.out, written.err
+
+    return run

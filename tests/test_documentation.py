@@ -150,9 +150,11 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         goal = (page.parent / path).resolve()
         assert goal.exists(), f"{name_of(page)}: {target}"
         if anchor:
-            assert re.search(
-                rf"#{re.escape(anchor)}\b|^#+ .*{re.escape(anchor)}", goal.read_text("utf-8"), re.MULTILINE
-            )
+            text_there = goal.read_text("utf-8")
+            headings = re.findall(r"^#+ (.+)$", text_there, re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+            explicit = re.search(rf"#{re.escape(anchor)}\b", text_there)
+            assert anchor in slugs or explicit, f"{name_of(page)}: {target}: there is {', '.join(sorted(slugs))}"
 
 
 def test_both_languages_have_the_same_pages() -> None:

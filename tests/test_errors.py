@@ -18,7 +18,7 @@ def test_codes_are_stable_and_unique() -> None:
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_class_has_its_exit_code_status_and_reason(kind: type[LLMasOSError]) -> None:
-    assert 1 <= kind.exit_code <= 8
+    assert 1 <= kind.exit_code <= 9
     assert 400 <= kind.http_status <= 599
     assert kind.__doc__
 

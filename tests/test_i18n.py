@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextvars
 import json
 import string
+import threading
 from collections import Counter
 from dataclasses import fields
 from functools import cache
@@ -72,8 +74,11 @@ def data_texts() -> set[str]:
     from llmasos.cli.chat import options
     from llmasos.cli.commands import command_table
     from llmasos.data.recipe import DataRecipe
+    from llmasos.evaluation.recipe import EvaluateRecipe
+    from llmasos.evaluation.task import TASKS
     from llmasos.modeling.options import Seq2SeqOptions
     from llmasos.recipe.explain import explain
+    from llmasos.runs.events import METRICS
     from llmasos.server.anthropic import routes as anthropic
     from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
     from llmasos.server.ollama import routes as ollama
@@ -81,11 +86,17 @@ def data_texts() -> set[str]:
     from llmasos.server.openai import routes as openai
     from llmasos.server.openai.responses import routes as responses
     from llmasos.settings import Settings
+    from llmasos.training.recipe.kinds import KINDS
 
     set_language("en")
     described = (Settings, ServerConfiguration, UpstreamConfiguration)
     found = {str(field.description) for model in described for field in model.model_fields.values()}
-    found |= {key.description for key in explain(DataRecipe)}
+    found |= {
+        key.description
+        for model in (DataRecipe, EvaluateRecipe, *KINDS.values(), *TASKS.values())
+        for key in explain(model)
+    }
+    found |= {metric.description for metric in METRICS.values()}
     found |= {options.explanation(Seq2SeqOptions(), field.name) for field in fields(Seq2SeqOptions)}
     apis = (ollama.BODIES, openai.BODIES, responses.BODIES, anthropic.BODIES)
     for body in (*(body for api in apis for body in api.values()), EmbedOptions):
@@ -212,6 +223,21 @@ def test_the_language_is_detected(monkeypatch: pytest.MonkeyPatch, variables: di
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("locale.getlocale", lambda: (None, None))
     assert i18n.language() == language
+
+
+def test_a_server_speaks_with_each_in_their_language() -> None:
+    with i18n.speaking("zh"):
+        assert i18n.language() == "zh"
+        heard: list[str] = []
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(lambda: heard.append(i18n.language()),))
+        thread.start()
+        thread.join()
+        with i18n.speaking("en"):
+            assert i18n.language() == "en"
+        assert i18n.language() == "zh" and heard == ["zh"]
+    assert i18n.language() == "en"
+    with pytest.raises(ValueError, match="unknown language"), i18n.speaking("xx"):
+        pass
 
 
 def test_an_unknown_language_is_refused() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import contextvars
+import errno
+import io
 import json
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from typing_extensions import Buffer
 
 from llmasos import progress
 from llmasos.progress import Event, JsonLinesSink
@@ -92,12 +95,83 @@ def test_a_task_may_be_advanced_by_many_threads() -> None:
 
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    with progress.reporting(JsonLinesSink(path)):
+    sink = JsonLinesSink(path)
+    with progress.reporting(sink):
         progress.current().metric("train", loss=1.5, step=3)
         with progress.current().task("复制", total=2, unit="B") as task:
             task.update(2)
+    assert sink.close() == 0
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [line["kind"] for line in lines] == ["metric", "started", "progress", "finished"]
     assert lines[0]["values"] == {"loss": 1.5, "step": 3}
     assert lines[1]["label"] == "复制"
     assert "unit" not in lines[0], "what an event does not have is left out"
+
+
+def test_json_lines_have_no_numbers_that_json_lacks(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path / "events.jsonl")
+    sink(Event("metric", "train", values={"a": float("nan"), "b": float("-inf"), "c": 1.0}))
+    sink.close()
+    line = json.loads((tmp_path / "events.jsonl").read_bytes())
+    assert line["values"] == {"a": "NaN", "b": "-Infinity", "c": 1.0}
+
+
+def test_a_line_that_a_kill_cut_is_ended_first(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"kind": "log", "la')
+    sink = JsonLinesSink(path)
+    sink(Event("log", "after"))
+    sink.close()
+    cut, after = path.read_bytes().splitlines()
+    assert cut == b'{"kind": "log", "la' and json.loads(after)["label"] == "after"
+
+
+class FullDisk(io.RawIOBase):
+    """A file on a disk that is full for a while; it takes a part of a line, as disks do."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.room = 10_000
+
+    def write(self, data: Buffer, /) -> int:
+        size = min(len(bytes(data)), self.room)
+        if size == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.written += bytes(data)[:size]
+        self.room -= size
+        return size
+
+
+def test_lines_wait_while_the_disk_is_full(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path / "events.jsonl")
+    sink._file.close()
+    disk = FullDisk()
+    sink._file = disk  # type: ignore[assignment]
+    disk.room = 30
+    for number in range(3):
+        sink(Event("log", str(number)))
+    assert len(disk.written) == 30
+    disk.room = 10_000
+    sink(Event("log", "3"))
+    assert [json.loads(line)["label"] for line in disk.written.splitlines()] == ["0", "1", "2", "3"]
+    assert sink.close() == 0
+
+
+def test_what_a_full_disk_cost_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JsonLinesSink, "LIMIT", 300)
+    sink = JsonLinesSink(tmp_path / "events.jsonl")
+    sink._file.close()
+    disk = FullDisk()
+    sink._file = disk  # type: ignore[assignment]
+    disk.room = 0
+    for number in range(50):
+        sink(Event("log", str(number)))
+    assert 0 < sink.lost < 50
+    assert sink.close() == 50
+
+
+def test_a_file_that_cannot_be_written_otherwise_is_an_error(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path / "events.jsonl")
+    sink.close()
+    with pytest.raises(ValueError, match="closed"):
+        sink(Event("log", "late"))

@@ -14,16 +14,33 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Library", "Model", "__version__", "load", "prepare"]
+__all__ = [
+    "Library",
+    "Model",
+    "__version__",
+    "evaluate",
+    "evaluate_in_background",
+    "load",
+    "merge",
+    "prepare",
+    "train",
+    "train_in_background",
+]
 
 if TYPE_CHECKING:
     from llmasos.library.store import Library
     from llmasos.modeling.model import Model
-    from llmasos.sdk import load, prepare
+    from llmasos.sdk import load, merge, prepare, train, train_in_background
+    from llmasos.sdk_evaluation import evaluate, evaluate_in_background
 
 _LAZY = {
+    "evaluate": "llmasos.sdk_evaluation",
+    "evaluate_in_background": "llmasos.sdk_evaluation",
     "load": "llmasos.sdk",
+    "merge": "llmasos.sdk",
     "prepare": "llmasos.sdk",
+    "train": "llmasos.sdk",
+    "train_in_background": "llmasos.sdk",
     "Model": "llmasos.modeling.model",
     "Library": "llmasos.library.store",
 }

@@ -183,6 +183,22 @@ class OutOfMemory(LLMasOSError, MemoryError):
         self.available = available
 
 
+class ScoreOutOfBounds(LLMasOSError):
+    """A score of an evaluation does not keep the bound that was set for it."""
+
+    code = "score_out_of_bounds"
+    exit_code = 9
+    http_status = 422
+
+
+class NotFinite(LLMasOSError, ArithmeticError):
+    """Training gave a loss or gradients that are not finite numbers."""
+
+    code = "not_finite"
+    exit_code = 1
+    http_status = 500
+
+
 class MissingDependency(LLMasOSError, ImportError):
     """An optional package is not installed; the hint says which extra brings it."""
 

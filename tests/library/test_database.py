@@ -1,15 +1,14 @@
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 from sqlalchemy import inspect, text
 
+import own_postgresql
 from llmasos.errors import IntegrityError, InvalidRequest, OutOfDisk, Unavailable, Unsupported
 from llmasos.library import database as database_module
 from llmasos.library.database import Database
@@ -189,32 +188,9 @@ def test_a_full_disk_is_an_error_of_ours(database: Database) -> None:
 
 @pytest.fixture
 def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own, in a temporary folder and reached by a Unix socket."""
-    pytest.importorskip("psycopg")
-    candidates = [shutil.which("initdb"), *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
-    initdb = next((path for path in candidates if path and Path(path).exists()), None)
-    as_root = os.geteuid() == 0  # PostgreSQL refuses to run as root
-    if initdb is None or (as_root and shutil.which("runuser") is None):
-        pytest.skip("PostgreSQL is not installed")
-    command = ["runuser", "-u", "postgres", "--"] if as_root else []
-    folder = Path(mkdtemp())  # not under pytest's own folder, which other users may not enter
-    if as_root:
-        shutil.chown(folder, "postgres")
-    control = [*command, str(Path(initdb).parent / "pg_ctl"), "-D", str(folder / "data"), "-l", str(folder / "log")]
-    try:
-        subprocess.run(
-            [*command, initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "llmasos", "--no-sync"],
-            check=True,
-            capture_output=True,
-        )
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        subprocess.run([*control, "-w", "-o", options, "start"], check=True, stdout=subprocess.DEVNULL)
-        try:
-            yield f"postgresql+psycopg://llmasos@/postgres?host={folder}"
-        finally:
-            subprocess.run([*control, "-w", "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL)
-    finally:
-        shutil.rmtree(folder)
+    """The URL of a PostgreSQL server of our own."""
+    with own_postgresql.running() as url:
+        yield url
 
 
 @pytest.mark.integration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,10 @@ class Batch:
     def trained_count(self) -> int:
         """Learned tokens, by which a loss over several batches is weighted."""
         return int(np.count_nonzero(self.labels != IGNORED))
+
+    def uncounted(self) -> Batch:
+        """The same tokens, none of which is learned."""
+        return replace(self, labels=np.full_like(self.labels, IGNORED))
 
     def cumulative_lengths(self) -> NDArray[np.int32]:
         """(documents + 1,) where the documents of all sequences begin when these stand one after the other, without

@@ -100,6 +100,7 @@ class Ballast:
         """Write the file unless it is there or the disk is nearly full."""
         if self._path.exists() or free_bytes(self._path.parent) < 4 * self.SIZE:
             return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(f".{self._path.name}-{secrets.token_hex(4)}")
         try:
             temporary.write_bytes(os.urandom(self.SIZE))  # random, since some file systems store zeros for nothing
@@ -117,6 +118,31 @@ class Ballast:
 
 
 DEAD = ".dead-"  # folders that are being deleted
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of ``path`` at the end of the block: the file appears whole or not at
+    all, and stays after a crash of the machine.
+
+    Raises:
+        OutOfDisk: it does not fit.
+    """
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}.partial")
+    try:
+        with full_disk_as_error(path.parent):
+            yield partial
+            sync_file(partial)
+            partial.replace(path)
+            sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file as :func:`replacing` does."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 def bury(folder: Path) -> Path:

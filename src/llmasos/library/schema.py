@@ -95,3 +95,35 @@ api_keys = Table(
     Column("requests_per_minute", Integer),
     Column("tokens_per_minute", Integer),
 )
+
+# Long work: see llmasos.runs. The folder of a run has its recipe, events and log; who may change `state` is decided by
+# `state` and `attempt` together, so that of two workers one gets a run.
+runs = Table(
+    "runs",
+    tables,
+    Column("id", String(80), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("name", Text),
+    Column("state", String(16), nullable=False, index=True),
+    Column("resumable", Integer, nullable=False),
+    Column("background", Integer, nullable=False),
+    Column("accept_license", Integer, nullable=False),
+    Column("recipe_folder", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("created", String(40), nullable=False),
+    Column("queued", String(40), nullable=False),
+    Column("spawned", String(40)),
+    Column("started", String(40)),
+    Column("finished", String(40)),
+    Column("heartbeat", String(40)),
+    Column("stop_requested", String(40)),
+    Column("host", Text, nullable=False),
+    Column("place", Text),
+    Column("pid", Integer),
+    Column("began", Text),
+    Column("exit_code", Integer),
+    Column("error_code", Text),
+    Column("error", Text),
+    Column("hint", Text),
+    Column("result", Text),
+)

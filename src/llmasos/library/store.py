@@ -63,6 +63,11 @@ class Library:
         self._quick = self.home / "catalogue.db" if database is None and "sqlalchemy" not in sys.modules else None
 
     @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the catalogue, with its password if it has one."""
+        return self._url
+
+    @property
     def disk_reserve(self) -> int:
         """Bytes that additions leave free on the disk."""
         from llmasos.settings import get_settings
@@ -264,7 +269,7 @@ class Library:
             NotFound: the library has nothing of this name.
             InUse: adapters or steering vectors need the version, unless ``force``.
         """
-        return self._freeing(lambda: self._remove(reference, force))
+        return self.freeing(lambda: self._remove(reference, force))
 
     def _remove(self, reference: str | Reference, force: bool) -> Removal:
         from llmasos.library.gc import sweep_version
@@ -299,7 +304,7 @@ class Library:
         """
         from llmasos.library.gc import collect
 
-        return self._freeing(lambda: collect(self, dry_run=dry_run))
+        return self.freeing(lambda: collect(self, dry_run=dry_run))
 
     def verify(self, reference: str | Reference | None = None) -> VerifyReport:
         """Check the bytes of every blob of a version, or of the whole library and its catalogue.
@@ -328,8 +333,8 @@ class Library:
 
     # Helpers
 
-    def _freeing(self, work: Callable[[], _Result]) -> _Result:
-        """Do work that frees space, on a disk without a free byte too."""
+    def freeing(self, work: Callable[[], _Result]) -> _Result:
+        """Do work that frees space or notes how work ended, on a disk without a free byte too."""
         from llmasos.library.disk import Ballast
 
         ballast = Ballast(self.home / "locks" / "ballast")

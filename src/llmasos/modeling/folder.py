@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from llmasos.errors import IntegrityError, NotFound, UnsafeContent, Unsupported
 from llmasos.i18n import t
 from llmasos.library.safetensors_header import TensorEntry, read_header
+from llmasos.modeling.adapter_folder import AdapterFolder
 
 
 class Family(StrEnum):
@@ -49,12 +50,14 @@ class ModelFolder:
     Attributes:
         reference: what the user called the model; for messages.
         labels: names of a classifier's labels that win over generic ones (``LABEL_0``) in its configuration.
+        adapter: an adapter that is put on the weights; ``config`` is that of the model with it.
     """
 
     path: Path
     config: Mapping[str, Any]
     reference: str
     labels: tuple[str, ...] = ()
+    adapter: AdapterFolder | None = None
 
     @classmethod
     def open(cls, path: Path, *, reference: str | None = None, labels: tuple[str, ...] = ()) -> ModelFolder:
@@ -75,6 +78,16 @@ class ModelFolder:
                 hint=t("`llmasos import PATH` turns GGUF files and checkpoints into a model of the library."),
             )
         return cls(path, config, name, labels)
+
+    def adapted(self, adapter: AdapterFolder, *, reference: str, labels: tuple[str, ...] = ()) -> ModelFolder:
+        """This model with an adapter."""
+        return replace(
+            self,
+            config=self.config if adapter.model_config is None else adapter.model_config,
+            reference=reference,
+            labels=labels or self.labels,
+            adapter=adapter,
+        )
 
     @cached_property
     def text_config(self) -> Mapping[str, Any]:
@@ -109,7 +122,8 @@ class ModelFolder:
             Unsupported: it is a model for something that LLMasOS does not do.
         """
         name = self.architecture
-        if (self.path / "modules.json").is_file():
+        made_classifier = self.adapter is not None and self.adapter.model_config is not None
+        if (self.path / "modules.json").is_file() and not made_classifier:
             return Family.ENCODER
         if name.endswith("ForSequenceClassification"):
             return Family.CLASSIFIER
@@ -153,7 +167,7 @@ class ModelFolder:
         limit = int(found[0])
         if self.model_type in _SHIFTED_POSITIONS:
             limit -= int(self.config.get("pad_token_id") or 1) + 1
-        return limit
+        return limit - (self.adapter.virtual_tokens if self.adapter is not None else 0)
 
     @cached_property
     def weight_files(self) -> tuple[Path, ...]:

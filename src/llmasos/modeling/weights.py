@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmasos import hardware
 from llmasos.errors import IntegrityError, MissingDependency, OutOfMemory
 from llmasos.i18n import t
+from llmasos.modeling.adapters import provided, put_on
 from llmasos.modeling.folder import Family, ModelFolder
 from llmasos.units import format_bytes
 
@@ -98,17 +99,20 @@ def model_class(folder: ModelFolder, *, base: bool = False) -> Any:
     return found
 
 
-def load_weights(folder: ModelFolder, dtype: str, device: str, *, base: bool = False) -> PreTrainedModel:
-    """Build the model and read its safetensors files.
+def load_weights(
+    folder: ModelFolder, dtype: str, device: str, *, base: bool = False, adapt: bool = True
+) -> PreTrainedModel:
+    """Build the model, read its safetensors files, and put the folder's adapter on it if it has one.
 
     Args:
         dtype: number format of the weights, such as ``bfloat16``.
         device: torch device.
         base: the model without its head, for embeddings.
+        adapt: whether to put the folder's adapter on it; without that, weights that only the adapter has are random.
 
     Raises:
-        IntegrityError: the files lack weights, or hold some of another shape.
-        Unsupported, UnsafeContent: see :func:`model_class`.
+        IntegrityError: the files lack weights, or hold some of another shape; or the adapter does not fit.
+        Unsupported, UnsafeContent: see :func:`model_class` and :func:`llmasos.modeling.adapters.put_on`.
         OutOfMemory: the weights do not fit.
     """
     import torch
@@ -117,7 +121,10 @@ def load_weights(folder: ModelFolder, dtype: str, device: str, *, base: bool = F
     require_memory(folder, dtype)
     files = folder.weight_files
     kind = model_class(folder, base=base)
-    extra = {"add_pooling_layer": False} if base and _takes_pooling_layer(kind) else {}
+    extra: dict[str, Any] = {"add_pooling_layer": False} if base and _takes_pooling_layer(kind) else {}
+    if folder.adapter is not None and folder.adapter.model_config is not None:
+        extra["config"] = kind.config_class.from_dict(dict(folder.config))
+        extra["ignore_mismatched_sizes"] = True  # of a head that the adapter replaces
     try:
         model, report = kind.from_pretrained(
             folder.path,
@@ -134,6 +141,8 @@ def load_weights(folder: ModelFolder, dtype: str, device: str, *, base: bool = F
             hint=t("Its configuration and weights do not fit together; pull or import it again."),
         ) from error
     _check_complete(folder, report)
+    if folder.adapter is not None and adapt:
+        put_on(model, folder, folder.adapter)
     logger.debug("loaded %s from %d files as %s", folder.architecture, len(files), dtype)
     try:
         return model.to(device).eval()  # type: ignore[no-any-return]
@@ -156,8 +165,10 @@ def _takes_pooling_layer(kind: Any) -> bool:
 
 def _check_complete(folder: ModelFolder, report: dict[str, Any]) -> None:
     """Weights that are missing would be random numbers, and the answers noise that looks like answers."""
-    missing = sorted(report["missing_keys"])
-    other = sorted(str(item[0]) if isinstance(item, tuple) else str(item) for item in report["mismatched_keys"])
+    brought = provided(folder.adapter) if folder.adapter is not None else set()
+    missing = sorted(set(report["missing_keys"]) - brought)
+    mismatched = {str(item[0]) if isinstance(item, tuple) else str(item) for item in report["mismatched_keys"]}
+    other = sorted(mismatched - brought)
     if missing or other:
         names = ", ".join([*missing, *other][:5])
         raise IntegrityError(

@@ -21,6 +21,8 @@ from llmasos.data.row import Label, Text
 from llmasos.errors import InvalidRecipe, InvalidRequest, Unavailable
 from llmasos.library.store import Library
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 
 def write_lines(path: Path, records: list[Any]) -> None:
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")

@@ -15,6 +15,8 @@ from llmasos.library.sources.download import Checksum, Download, fetch
 from llmasos.library.sources.transport import HttpTransport, open_client
 from llmasos.progress import Event
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 DATA = bytes(range(256)) * 2000  # 512 000 bytes
 SHA256 = hashlib.sha256(DATA).hexdigest()
 

@@ -40,7 +40,7 @@ class RepairUnicode(TransformConfig):
 def _repair(text: str, config: object) -> tuple[str, Counts]:
     import ftfy
 
-    repaired = ftfy.fix_text(text, config)  # type: ignore[arg-type]
+    repaired = ftfy.fix_text(text, config)  # type: ignore[arg-type]  # its type is imported late
     return (text, NO_COUNTS) if repaired == text else (repaired, {"texts_repaired": 1})
 
 

@@ -196,11 +196,11 @@ class ConcludeStage:
         write_json(self.conclusion, dict(counts))
 
 
-class TaskFailed(Exception):  # noqa: N818
+class TaskFailed(Exception):  # noqa: N818 - as those of errors.py
     """A task failed; what happened lies in the folder of errors. Plain, so that it passes between processes."""
 
 
-class StageBlock(PipelineStep):  # type: ignore[misc]
+class StageBlock(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     """A stage as a block of datatrove: one rank is one shard or partition."""
 
     type = "LLMasOS"

@@ -22,7 +22,7 @@ class TokensConfig(FilterConfig):
     reference: str = Field(description="What the user calls the model.")
     options: RenderingOptions = Field(description="How rows become tokens.")
 
-    def build(self) -> TokenCounter:  # type: ignore[override]
+    def build(self) -> TokenCounter:  # type: ignore[override]  # a stage of its own kind
         return TokenCounter(self)
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.machinery import PathFinder
 
 from llmasos.errors import MissingDependency, Unavailable
 from llmasos.i18n import t
@@ -43,9 +44,9 @@ def pip_command() -> list[str]:
     Raises:
         MissingDependency: there is no pip.
     """
-    import importlib.util
-
-    if importlib.util.find_spec("pip") is not None:
+    # Not importlib.util.find_spec: before Python 3.12 the import hook of setuptools takes even the look for pip as the
+    # start of pip and gives up its own distutils for the whole process, after which torch.compile fails.
+    if PathFinder.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     for name in ("pip", "pip3"):
         found = shutil.which(name)
