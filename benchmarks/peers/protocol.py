@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from peak_memory import peak_memory
 
 
 @dataclass
@@ -123,14 +123,9 @@ def main(serve: Callable[[Job], Report]) -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # also what native code prints
     report = serve(Job(**json.load(sys.stdin)))
-    report.peak_memory = _peak_memory()
+    report.peak_memory = peak_memory()
     out.write(json.dumps(asdict(report)))
     out.flush()
     # Some engines crash or hang while the interpreter takes them down; all that matters is written.
     sys.stderr.flush()
     os._exit(0)
-
-
-def _peak_memory() -> int:
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if platform.system() == "Darwin" else largest * 1024

@@ -16,6 +16,8 @@ from llmasos.engine.cache import KVCacheManager
 from llmasos.engine.scheduler import Scheduler
 from llmasos.engine.sequence import Sequence, State
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 BLOCKS = 14
 SIZE = 4
 

@@ -7,7 +7,7 @@ import math
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -69,16 +69,11 @@ def read_adapter(folder: Path, spec: DecoderSpec, *, dtype: torch.dtype | None =
             t("the adapter in {path} cannot be read: {error}", path=folder.name, error=error),
             hint=t("An adapter has adapter_config.json and adapter_model.safetensors, as PEFT saves them."),
         ) from error
-    _refuse_options(config)
+    refuse_adapter(config, tensors)
     factors: dict[tuple[int, str], dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
-        if match is None or match[2] not in _MODULE_OF_PROJECTION:
-            raise Unsupported(
-                t("the adapter changes {tensor}, which the engine cannot adapt", tensor=name),
-                hint=t("It can adapt {modules}. Merge the adapter into its base instead.",
-                       modules=", ".join(_MODULE_OF_PROJECTION)),
-            )  # fmt: skip
+        assert match is not None
         factors.setdefault((int(match[1]), match[2]), {})[match[3]] = tensor
     layers: list[dict[str, LoraFactor]] = [{} for _ in spec.layers]
     shapes = projection_shapes(spec)
@@ -115,6 +110,24 @@ def projection_shapes(spec: DecoderSpec) -> dict[str, tuple[int, int]]:
         "up": (spec.intermediate, spec.hidden),
         "down": (spec.hidden, spec.intermediate),
     }
+
+
+def refuse_adapter(config: Mapping[str, Any], tensors: Iterable[str]) -> None:
+    """Raise Unsupported if the engine cannot apply an adapter.
+
+    Args:
+        config: content of ``adapter_config.json``.
+        tensors: names of the tensors of the file.
+    """
+    _refuse_options(config)
+    for name in tensors:
+        match = _TENSOR.fullmatch(name)
+        if match is None or match[2] not in _MODULE_OF_PROJECTION:
+            raise Unsupported(
+                t("the adapter changes {tensor}, which the engine cannot adapt", tensor=name),
+                hint=t("It can adapt {modules}. Merge the adapter into its base instead.",
+                       modules=", ".join(_MODULE_OF_PROJECTION)),
+            )  # fmt: skip
 
 
 def _refuse_options(config: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmasos.engine.core import EngineCore
@@ -92,6 +92,8 @@ class Engine(Service[ActiveRequest]):
             capabilities=runner.capabilities,
             adapters=adapters,
         )
+        self.default_adapter: str | None = None
+        """The adapter of requests that name none."""
         self._decoder = None if tokenizer is None else text_decoder(tokenizer)
         self._eos_ids = frozenset(eos_token_ids)
         self._grammars: GrammarCompiler | None = None
@@ -179,6 +181,8 @@ class Engine(Service[ActiveRequest]):
     def _prepare(self, request: Request, emit: Emit) -> ActiveRequest:
         request.check(self.limits.vocabulary_size)
         check_task(request, Generate)
+        if request.adapter is None and self.default_adapter is not None:
+            request = replace(request, adapter=self.default_adapter)
         check_capabilities(request, self.limits)
         # Here, because an error of a pass would end the requests beside it too.
         if request.steering is not None and hasattr(self._runner, "check_intervention"):

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from llmasos import hardware
-from llmasos.engine.adapters import AdapterPool
+from llmasos.engine.adapters import AdapterPool, refuse_adapter
 from llmasos.engine.architecture import MODEL_TYPES
 from llmasos.engine.backend import EncoderEngineBackend, EngineBackend
 from llmasos.engine.cache_dtype import choose_cache_dtype
@@ -42,7 +42,7 @@ def causal_backend(
     Raises:
         Unsupported, OutOfMemory, InvalidRequest: see :func:`open_engine`.
     """
-    if isinstance(tokenizer, FastTokenizer):
+    if isinstance(tokenizer, FastTokenizer) and not (folder.adapter is not None and folder.adapter.virtual_tokens):
         try:
             return open_engine(folder, tokenizer, placement, options)
         except Unsupported as error:
@@ -73,6 +73,8 @@ def open_engine(
     runner: FusedRunner | TransformersRunner
     adapters = None
     try:
+        if folder.adapter is not None:
+            refuse_adapter(folder.adapter.config, folder.adapter.tensors)
         runner = _fused(folder, placement, device, options)
         adapters = AdapterPool(runner.spec)
     except Unsupported as error:
@@ -100,7 +102,7 @@ def open_engine(
             description=runner.description,
         )
     fused = runner
-    return EngineBackend(
+    backend = EngineBackend(
         engine,
         device=device,
         precision=runner.precision,
@@ -110,6 +112,9 @@ def open_engine(
         decode_path=runner.decode_path,
         decode_counts=lambda: fused.decode_counts,
     )
+    if folder.adapter is not None and adapters is not None:
+        engine.default_adapter = adapters.load(folder.reference, folder.adapter.path).name
+    return backend
 
 
 def seq2seq_backend(folder: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> GenerationBackend:

@@ -13,6 +13,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -133,6 +134,21 @@ class Service(ABC, Generic[ActiveT]):
     def generate(self, requests: Iterable[Request]) -> list[Result]:
         """Serve requests together and wait for all, in their order. Raises what :meth:`submit` raises."""
         return [stream.result() for stream in [self.submit(request) for request in requests]]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Requests that are submitted inside the block start at the same moment, after it: which of them share a pass
+        then depends on them alone and not on how fast they were submitted. Everything else waits meanwhile.
+
+        Raises:
+            Unavailable: the engine is closed.
+        """
+        complete = threading.Event()
+        self._command(partial(_wait, complete))
+        try:
+            yield
+        finally:
+            complete.set()
 
     def stream_together(self, requests: Iterable[Request]) -> Iterator[tuple[int, Delta]]:
         """Deltas of several requests as they come, each with its request's place; leaving the iteration cancels all.
@@ -284,6 +300,10 @@ def _close_if_alive(service: weakref.ref[Service[ActiveT]]) -> None:
     alive = service()
     if alive is not None:
         alive.close()
+
+
+def _wait(complete: threading.Event) -> None:
+    complete.wait()
 
 
 def _put_numbered(queue: SimpleQueue[tuple[int, Delta]], index: int, delta: Delta) -> None:

@@ -351,3 +351,21 @@ def test_unknown_capabilities_are_refused(runner: Any) -> None:
     runner.capabilities = frozenset({"logits"})
     with Engine(runner, options=_options()) as engine, pytest.raises(Unsupported):
         engine.submit(Request([1], steering=("x",)))
+
+
+def test_requests_that_start_together_share_a_pass(engine: Engine, runner: Any) -> None:
+    before = len(runner.batches)
+    with engine.together():
+        streams = []
+        for number in range(3):
+            streams.append(engine.submit(Request([number + 1], _greedy(max_tokens=2))))
+            time.sleep(0.05)  # without the block the first would have been served by now
+        assert len(runner.batches) == before
+    assert all(len(stream.result().outputs[0].token_ids) == 2 for stream in streams)
+    assert len(runner.batches[before]) == 3
+
+
+def test_a_request_that_is_refused_holds_nobody_up(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest), engine.together():
+        engine.submit(Request([1], _greedy(max_tokens=-1)))
+    assert engine.submit(Request([1], _greedy(max_tokens=1))).result().outputs

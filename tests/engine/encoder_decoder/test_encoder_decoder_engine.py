@@ -23,6 +23,8 @@ from llmasos.engine.task import BeamSearch, Embed, Generate
 from llmasos.errors import ContextLengthExceeded, InvalidRequest, OutOfMemory, Unavailable, Unsupported
 from llmasos.modeling.model import Model
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 NAMES = ["t5", "bart", "marian"]
 TEXTS = [
     "This is a great",

@@ -76,7 +76,7 @@ def test_fused_attention_gives_what_steps_give(rule: str, rows: int) -> None:
     for fused in (False, True):
         torch.manual_seed(1)
         paged, pieces = cache(32, 32), slices(rows)[: 2 if rows > 30 else 5]
-        paged._fused = fused
+        paged._fused, paged._in_parts = fused, False
         query = torch.randn(rows * len(pieces), 8, 32)
         paged.start(len(query), pieces)
         paged.write(0, torch.randn(len(query), KV_HEADS, 32), torch.randn(len(query), KV_HEADS, 32))

@@ -58,13 +58,13 @@ class _RowPositions(torch.Tensor):
         return bool(self.as_subclass(torch.Tensor).any())
 
 
-class _OwnLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class _OwnLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # torch gives it no types
     """A layer's self-attention in a :class:`RaggedBatch`, as transformers' attention modules see it."""
 
     is_sliding = False
 
     def __init__(self, batch: RaggedBatch, layer: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._batch = batch
         self._layer = layer
         self.is_initialized = True
@@ -183,7 +183,7 @@ class RaggedBatch:
         layers = len(self._own) // 2
         cross_layers: list[Any] = []
         for layer in range(layers):
-            item: Any = DynamicLayer()  # type: ignore[no-untyped-call]
+            item: Any = DynamicLayer()  # type: ignore[no-untyped-call]  # torch gives it no types
             item.keys, item.values = (self._cross[2 * layer + side][:rows, :, :longest] for side in (0, 1))
             item.is_initialized = True
             cross_layers.append(item)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmasos.engine.kernels.cache_store import VectorStore, hadamard, make_store, vector_bytes
 from llmasos.engine.kernels.decoder import BLOCK_SIZE
+from llmasos.engine.kernels.fused_attention import FusedPass
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +42,7 @@ class PagedAttention:
         self._layers, self._kv_heads, self._key_dim, self._value_dim = layers, kv_heads, key_dim, value_dim
         self._dtype, self._device = dtype, device
         self._fused = device.startswith("cuda")
+        self._in_parts = device == "cpu" and key_dim == value_dim
         self._transform = None if dtype.is_floating_point else hadamard(key_dim, device)
         token = vector_bytes(key_dim, dtype) + vector_bytes(value_dim, dtype)
         self.bytes_per_block = layers * kv_heads * token * BLOCK_SIZE
@@ -75,13 +78,22 @@ class PagedAttention:
             slots[piece.start : piece.start + piece.length] = own[piece.context :]
         self._slots = slots.to(self._device)
         self._decodes = [index for index, piece in enumerate(slices) if piece.length == 1]
-        if len(self._decodes) > 1:
+        self._passes: dict[int, FusedPass] = {}
+        self._padding: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def _padded(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of the decode rows: padded slots, lengths, and their places in the pass."""
+        import torch
+
+        if self._padding is None:
             tables = [self._slots_of[index] for index in self._decodes]
             padded = torch.nn.utils.rnn.pad_sequence(tables, batch_first=True, padding_value=-1)
             # A weight of zero does not undo a NaN: what pads a sequence has to be its own.
-            self._padded = torch.where(padded < 0, padded[:, :1], padded)
-            self._lengths = torch.tensor([len(item) for item in tables], device=self._device)
-            self._decode_rows = torch.tensor([slices[index].start for index in self._decodes], device=self._device)
+            padded = torch.where(padded < 0, padded[:, :1], padded)
+            lengths = torch.tensor([len(item) for item in tables], device=self._device)
+            rows = torch.tensor([self._slices[index].start for index in self._decodes], device=self._device)
+            self._padding = padded, lengths, rows
+        return self._padding
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Store (rows, kv heads, dim) of the batch's rows."""
@@ -106,16 +118,24 @@ class PagedAttention:
         import torch
 
         out = torch.empty(*query.shape[:2], self._value_dim, dtype=torch.float32, device=query.device)
+        if self._in_parts and rule.softcap is None and rule.sinks is None:
+            fused = self._passes.get(rule.window)
+            if fused is None:
+                group = query.shape[1] // self._kv_heads
+                fused = FusedPass(self._slices, self._slots_of, group=group, window=rule.window)
+                self._passes[rule.window] = fused
+            return fused.attend(self.transformed(query), out, partial(self.load, layer), rule.scale)
         batched = len(self._decodes) > 1
         if batched:
-            number_of = torch.arange(self._padded.shape[1], device=self._device)
-            allowed = number_of < self._lengths[:, None]
+            slots, lengths, decode_rows = self._padded()
+            number_of = torch.arange(slots.shape[1], device=self._device)
+            allowed = number_of < lengths[:, None]
             if rule.window:
-                allowed &= number_of >= self._lengths[:, None] - rule.window
-            rows = query[self._decode_rows][:, None]
-            keys, values = self.load(layer, self._padded)
+                allowed &= number_of >= lengths[:, None] - rule.window
+            rows = query[decode_rows][:, None]
+            keys, values = self.load(layer, slots)
             attended = self.combine(rows, keys, values, allowed[:, None], rule, fused=self._fused)
-            out[self._decode_rows] = attended[:, 0]
+            out[decode_rows] = attended[:, 0]
         for number, piece in enumerate(self._slices):
             if batched and piece.length == 1:
                 continue
