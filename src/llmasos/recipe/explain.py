@@ -18,7 +18,8 @@ from llmasos.i18n import translate
 
 @dataclass(frozen=True)
 class Key:
-    """One key. ``path`` has ``[]`` for entries of lists, and the tag of a union's member as ``[step=exact]``."""
+    """One key. ``path`` has ``[]`` for entries of lists, ``NAME`` for keys of mappings, and the tag of a union's member
+    as ``[step=exact]``."""
 
     path: str
     default: str
@@ -51,6 +52,8 @@ def _inner(annotation: Any, path: str) -> Iterator[Key]:
             yield from _inner(member, path)
     elif typing.get_origin(annotation) in (tuple, list):
         yield from _inner(typing.get_args(annotation)[0], f"{path}[]")
+    elif typing.get_origin(annotation) is dict:
+        yield from _inner(typing.get_args(annotation)[1], f"{path}.NAME")
 
 
 def _tag_of(field: FieldInfo) -> str | None:

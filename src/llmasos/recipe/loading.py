@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import types
 import typing
@@ -42,6 +43,19 @@ def load(path: Path, model: type[_Recipe], assignments: Iterable[str] = ()) -> _
     return check(read(path), model, assignments)
 
 
+def read_given(recipe: str | Path | Mapping[str, Any]) -> tuple[Document, Path]:
+    """The document that a program gives, and the folder that its relative paths start from.
+
+    Args:
+        recipe: a YAML file, or its content as a mapping, whose paths start from the current folder.
+
+    Raises: as :func:`load`, but for what is wrong with keys.
+    """
+    if isinstance(recipe, Mapping):
+        return Document(copy.deepcopy(dict(recipe)), t("the recipe"), {}), Path.cwd()
+    return read(Path(recipe)), Path(recipe).absolute().parent
+
+
 def read(path: Path) -> Document:
     """The document in a recipe file; raises as :func:`load`."""
     try:
@@ -56,8 +70,14 @@ def read(path: Path) -> Document:
     return parse(text, str(path))
 
 
-def check(document: Document, model: type[_Recipe], assignments: Iterable[str] = ()) -> _Recipe:
-    """Check a document against the model of its kind; raises :class:`InvalidRecipe` with all problems."""
+def check(
+    document: Document, model: type[_Recipe], assignments: Iterable[str] = (), *, hint: str | None = None
+) -> _Recipe:
+    """Check a document against the model of its kind; raises :class:`InvalidRecipe` with all problems.
+
+    Args:
+        hint: where the keys are described; default: `llmasos recipe show`.
+    """
     override(document, assignments)
     problems: list[str] = []
     variables = document.values.get("variables")
@@ -71,7 +91,7 @@ def check(document: Document, model: type[_Recipe], assignments: Iterable[str] =
             t("the recipe {name} has {count} problem(s):", name=document.name, count=len(problems))
             + "\n  "
             + "\n  ".join(problems),
-            hint=t("`llmasos recipe show data` lists every key with its meaning."),
+            hint=hint or t("`llmasos recipe show {kind}` lists all keys.", kind=document.values.get("kind", "KIND")),
         )
     return recipe
 

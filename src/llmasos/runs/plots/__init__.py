@@ -1,0 +1,1 @@
+"""Curves of runs: in the terminal, as a page and as a picture."""

@@ -1,0 +1,1 @@
+"""States of a training run on disk, from which it goes on exactly."""

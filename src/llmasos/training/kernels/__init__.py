@@ -1,0 +1,1 @@
+"""Parts of the computation of training that are faster or need less memory than what transformers does."""

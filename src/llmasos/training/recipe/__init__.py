@@ -1,0 +1,1 @@
+"""The recipes of training: what they may say. Nothing here imports torch."""

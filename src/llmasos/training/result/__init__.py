@@ -1,0 +1,1 @@
+"""Results: trained weights as versions of the library."""
