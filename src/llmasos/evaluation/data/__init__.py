@@ -1,0 +1,1 @@
+"""The data of tasks: where it comes from, its checksums, its rows."""

@@ -1,0 +1,1 @@
+"""lm-evaluation-harness beside our own tasks: its tasks on our engine, its files read and written."""
