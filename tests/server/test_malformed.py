@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from server.running import Running
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 OPENAI = {
     "/v1/chat/completions": {"model": "llama", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2},
     "/v1/completions": {"model": "llama", "prompt": "a", "max_tokens": 2},

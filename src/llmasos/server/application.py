@@ -36,18 +36,24 @@ logger = logging.getLogger(__name__)
 CLIENT_CLOSED_REQUEST = 499  # nginx's code; nobody reads it but the log
 
 
-def create_application(service: ModelService) -> FastAPI:
-    """The application over ``service``, which it starts and closes with itself."""
+def create_application(service: ModelService, *, owns_service: bool = True) -> FastAPI:
+    """The application over ``service``.
+
+    Args:
+        owns_service: start and close it with the application; else whoever made it does that.
+    """
     configuration = service.configuration
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
+        if owns_service:
+            await service.start()
         try:
             yield
         finally:
             await application.state.responses.close()
-            await service.close()
+            if owns_service:
+                await service.close()
 
     application = FastAPI(
         title="LLMasOS", version=__version__, lifespan=lifespan, redoc_url=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -108,6 +109,28 @@ class Metrics:
             "llmasos_upstream_failures", "Failed calls of upstream servers.", ["model", "reason"],
             registry=self.registry,
         )  # fmt: skip
+
+    def first_token_quantile(self, model: str, share: float) -> float | None:
+        """Seconds within which this share of a model's requests had their first token, as far as the buckets tell.
+
+        Within its bucket a request is taken to lie anywhere alike, as Prometheus' ``histogram_quantile`` does it.
+        ``None``: there were none.
+        """
+        buckets = [
+            (float(sample.labels["le"]), sample.value)
+            for family in self.first_token_seconds.collect()
+            for sample in family.samples
+            if sample.name.endswith("_bucket") and sample.labels["model"] == model
+        ]
+        if not buckets or not buckets[-1][1]:
+            return None
+        wanted = share * buckets[-1][1]
+        low, below = 0.0, 0.0
+        for high, count in buckets:
+            if count > below and count >= wanted:
+                return low if math.isinf(high) else low + (high - low) * (wanted - below) / (count - below)
+            low, below = high, count
+        raise AssertionError("the last bucket has all")
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""

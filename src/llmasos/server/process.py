@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from llmasos.errors import InvalidRequest, Unavailable
 from llmasos.i18n import t
@@ -63,19 +64,29 @@ def open_socket(configuration: ServerConfiguration) -> socket.socket:
 _IN_USE = frozenset({48, 98, 10048})  # EADDRINUSE on macOS, Linux, Windows
 
 
-def serve(service: ModelService, listening: socket.socket, announce: Callable[[str], None]) -> None:
+def serve(
+    service: ModelService,
+    listening: socket.socket,
+    announce: Callable[[str], None],
+    *,
+    extend: Callable[[FastAPI], object] | None = None,
+) -> None:
     """Load the configured models and run until a signal.
 
     Args:
         service: the models.
         listening: from :func:`open_socket`.
         announce: called with the address once requests are answered.
+        extend: adds to the application before it starts.
 
     Raises:
         LLMasOSError: a configured model cannot be had.
     """
     configuration = service.configuration
-    application = create_application(service)
+    # The service is started here, so that its errors are told like those of every command.
+    application = create_application(service, owns_service=False)
+    if extend is not None:
+        extend(application)
     host, port = listening.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     drain = configuration.drain_seconds
@@ -85,7 +96,7 @@ def serve(service: ModelService, listening: socket.socket, announce: Callable[[s
         access_log=False,
         timeout_graceful_shutdown=drain,
         server_header=False,
-        lifespan="off",  # the service is started here, so that its errors are told like those of every command
+        lifespan="on",
         h11_max_incomplete_event_size=64 * 1024,
     )
     server = _Server(config, service, lambda: announce(address))

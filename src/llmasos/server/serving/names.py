@@ -11,6 +11,7 @@ from llmasos.errors import InvalidReference, NotFound, Unsupported, did_you_mean
 from llmasos.i18n import t
 from llmasos.library.acquire import pulled
 from llmasos.library.sources.reference import parse_source
+from llmasos.modeling.adapter_folder import AdapterFolder
 from llmasos.server.configuration import ServerConfiguration, UpstreamConfiguration
 from llmasos.server.serving.presets import Presets, read_presets, weights_of
 
@@ -61,6 +62,7 @@ class Names:
         self._remembered: dict[str, tuple[float, Target]] = {}
         self._own: dict[str, Target] = {}
         self._read: dict[str, Presets | None] = {}
+        self._applied: dict[str, bool] = {}
 
     def add(self, target: Target) -> None:
         """Take up a model of the configuration that has been found."""
@@ -155,9 +157,28 @@ class Names:
                 t("{name} does not say which version its base is", name=reference),
                 hint=t("Name both: BASE+{name}.", name=reference),
             )
-        return Target(
-            name, row.base_digest, row.base_digest, adapter=row.digest, presets=self._presets(row.digest)
-        )  # fmt: skip
+        presets = self._presets(row.digest)
+        if not self._for_engine(
+            row.digest, row.base_digest
+        ):  # a model of its own: the base with the adapter on its weights
+            return Target(name, row.digest, row.digest, presets=presets)
+        return Target(name, row.base_digest, row.base_digest, adapter=row.digest, presets=presets)
+
+    def _for_engine(self, digest: str, base: str) -> bool:
+        """Whether the engine of the base can apply an adapter, so that requests with and without it share batches."""
+        if digest not in self._applied:  # versions never change
+            from llmasos.engine.adapters import refuse_adapter
+            from llmasos.engine.architecture import MODEL_TYPES
+
+            row = next(iter(self._library.catalogue.rows(digest=base)), None)
+            # Without the base loading fails, with a message that says so.
+            self._applied[digest] = row is None or row.architecture in MODEL_TYPES
+            try:
+                adapter = AdapterFolder.open(self._library.view(self._library.version(digest), verify=False))
+                refuse_adapter(adapter.config, adapter.tensors)
+            except Unsupported:
+                self._applied[digest] = False
+        return self._applied[digest]
 
     def _unknown(self, name: str) -> NotFound:
         names = [item.name for item in self.listing()]

@@ -316,11 +316,11 @@ class ModelService:
         )  # fmt: skip
 
     def _expected_bytes(self, target: Target) -> int:
-        row = next(iter(self.library.catalogue.rows(digest=target.key)), None) if is_digest(target.key) else None
-        if row is not None and row.parameters is not None:
-            return row.parameters * _BYTES_PER_WEIGHT
-        if row is not None:
-            return row.size
+        if is_digest(target.key):
+            rows = self.library.catalogue.rows(digest=target.key)
+            # An adapter that is loaded as a model of its own comes with its base.
+            rows += [base for row in rows for base in self.library.catalogue.rows(digest=row.base_digest or "")]
+            return sum(row.size if row.parameters is None else row.parameters * _BYTES_PER_WEIGHT for row in rows)
         return sum(file.stat().st_size for file in Path(target.reference).glob("*.safetensors"))
 
     async def _make_room(self, name: str, needed: int) -> None:

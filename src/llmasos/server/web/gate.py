@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import Request
+from starlette.datastructures import Headers
 
 from llmasos.engine.request import Usage
 from llmasos.errors import Forbidden, InvalidRequest, TooManyRequests, Unauthorised
@@ -115,7 +116,7 @@ class Gate:
             Forbidden: the key lacks the scope, or the request comes from a foreign web page.
             TooManyRequests: the key has used up its requests.
         """
-        self._refuse_foreign_pages(request)
+        refuse_foreign_pages(self._configuration, request.headers, allowed=self._configuration.cors_origins)
         secret = _secret_of(request)
         if not await self._needs_key():
             return ANYONE
@@ -185,25 +186,32 @@ class Gate:
             )
         return found
 
-    def _refuse_foreign_pages(self, request: Request) -> None:
-        """A page of the web must not use the server through its visitor's browser: neither by a plain request to this
-        machine (its Origin tells) nor under a name that was turned to point here (the Host tells)."""
-        configuration = self._configuration
-        host = _host_name(request.headers.get("host", ""))
-        if configuration.is_loopback and host not in _LOOPBACK_NAMES | {configuration.host}:
-            raise Forbidden(
-                t("this server answers to localhost only, not to {host!r}", host=host),
-                hint=t("Start it with --host to serve other names."),
-            )
-        origin = request.headers.get("origin")
-        if origin is None or "*" in configuration.cors_origins or origin in configuration.cors_origins:
-            return
-        if urlsplit(origin).netloc == request.headers.get("host") and origin != "null":
-            return
+
+def refuse_foreign_pages(configuration: ServerConfiguration, headers: Headers, *, allowed: Sequence[str]) -> None:
+    """A page of the web must not use the server through its visitor's browser: neither by a plain request to this
+    machine (its Origin tells) nor under a name that was turned to point here (the Host tells).
+
+    Args:
+        allowed: origins that may; ``*`` stands for all.
+
+    Raises:
+        Forbidden: this one may not.
+    """
+    host = _host_name(headers.get("host", ""))
+    if configuration.is_loopback and host not in _LOOPBACK_NAMES | {configuration.host}:
         raise Forbidden(
-            t("pages of {origin} may not use this server", origin=origin),
-            hint=t("Add it to cors_origins in the server's configuration."),
+            t("this server answers to localhost only, not to {host!r}", host=host),
+            hint=t("Start it with --host to serve other names."),
         )
+    origin = headers.get("origin")
+    if origin is None or "*" in allowed or origin in allowed:
+        return
+    if urlsplit(origin).netloc == headers.get("host") and origin != "null":
+        return
+    raise Forbidden(
+        t("pages of {origin} may not use this server", origin=origin),
+        hint=t("Add it to cors_origins in the server's configuration."),
+    )
 
 
 def _host_name(header: str) -> str:

@@ -1,0 +1,1 @@
+"""The Studio: the platform as a web application, beside the APIs in the same server."""

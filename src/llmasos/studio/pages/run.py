@@ -1,0 +1,169 @@
+"""One run, live: where it stands, curves, what the model answers, log; stop and go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+
+from nicegui import ui
+
+from llmasos.errors import InvalidRequest
+from llmasos.i18n import t
+from llmasos.progress import Event
+from llmasos.runs.digest import Digest
+from llmasos.runs.events import EventFile
+from llmasos.runs.facts import progress_pairs, result_pairs
+from llmasos.runs.plots.figure import panels
+from llmasos.runs.plots.html import figures
+from llmasos.runs.queue import state_text
+from llmasos.runs.run import Run
+from llmasos.runs.series import curves
+from llmasos.runs.states import ACTIVE, State
+from llmasos.runs.store import EVENTS, LOG, RECIPE
+from llmasos.runs.tail import Tail
+from llmasos.studio import address
+from llmasos.studio.components import parts
+from llmasos.studio.components.run_line import TONES
+from llmasos.studio.context import Context
+from llmasos.studio.page import Page
+
+_LOG_LINES = 200
+_POINTS = 400
+
+
+def build(context: Context, identifier: str) -> None:
+    """The page of the run ``identifier``."""
+    run = context.platform.queue.store.get(identifier)
+    if run is None:
+        with parts.empty("search_off", t("there is no run {run}", run=identifier)):
+            ui.link(t("To the runs"), address.runs())
+        return
+    _Watch(context, run)
+
+
+class _Watch:
+    """Follows a run while its page is open."""
+
+    def __init__(self, context: Context, run: Run) -> None:
+        self._context, self._run = context, run
+        folder = context.platform.queue.store.folder(run)
+        self._events = EventFile(folder / EVENTS)
+        self._log = Tail(folder / LOG)
+        self._digest = Digest()
+        self._all: list[Event] = []
+        self._lines: deque[str] = deque(maxlen=_LOG_LINES)
+        with parts.heading(run.name or run.id, run.id):
+            self._buttons = ui.element("div").classes("line").style("width: auto")
+        with parts.card():
+            self._state = ui.element("div").classes("line")
+            self._bar = parts.Bar(t("Progress"))
+            self._facts = ui.element("div")
+            self._failure = ui.element("div")
+        with parts.card():
+            parts.title_line(2, t("Curves"))
+            self._curves = ui.element("div").classes("curves")
+        with parts.card() as self._sample_card:
+            parts.title_line(2, t("What the model writes"))
+            self._sample = ui.element("div").classes("talk")
+        with parts.card():
+            parts.title_line(2, t("Log"))
+            self._text = ui.element("pre").classes("log").props(f'tabindex=0 aria-label="{t("Log")}"')
+        with ui.expansion(t("Recipe")).classes("w-full"):
+            recipe = folder / RECIPE
+            parts.code(recipe.read_text(encoding="utf-8") if recipe.exists() else "", "yaml")
+        self._shown_state: State | None = None
+        self._look()
+        self._timer = ui.timer(1.0, context.handle(self._look))
+
+    def _look(self) -> None:
+        queue = self._context.platform.queue
+        queue.dispatch()
+        self._run = queue.store.get(self._run.id) or self._run
+        events = list(self._events.read())
+        self._digest.feed(events)
+        self._all += events
+        if events or self._run.state is not self._shown_state:
+            self._show_standing()
+            if any(event.kind == "metric" for event in events):
+                self._show_curves()
+            if any(event.kind == "sample" for event in events):
+                self._show_sample()
+        self._sample_card.set_visibility(self._digest.sample is not None)
+        self._show_log()
+        if self._run.state is not self._shown_state:
+            self._show_state()
+        if self._run.state not in ACTIVE and hasattr(self, "_timer"):
+            self._timer.cancel()
+
+    def _show_standing(self) -> None:
+        now = datetime.now(UTC)
+        self._bar.show(1.0 if self._run.state is State.SUCCEEDED else self._digest.share)
+        self._facts.clear()
+        with self._facts:
+            parts.facts([*progress_pairs(self._digest, self._run, now), *result_pairs(self._run)])
+
+    def _show_state(self) -> None:
+        self._shown_state = self._run.state
+        self._state.clear()
+        with self._state:
+            parts.pill(self._run.kind)
+            parts.pill(state_text(self._run.state), TONES[self._run.state])
+        self._failure.clear()
+        failure = self._run.failure if self._run.state not in ACTIVE else None
+        with self._failure:
+            if failure is not None:
+                ui.label(failure.message).style("color: var(--bad)")
+                if failure.hint:
+                    ui.label(failure.hint).classes("soft")
+            if self._run.can_resume:
+                ui.label(t("It can go on where it stopped.")).classes("soft")
+        self._buttons.clear()
+        with self._buttons:
+            if self._run.state in ACTIVE:
+                ui.button(t("Stop"), icon="stop", on_click=self._context.handle(self._stop)).props(
+                    "unelevated no-caps color=negative"
+                )
+            if self._run.can_resume:
+                ui.button(t("Go on"), icon="play_arrow", on_click=self._context.handle(self._resume)).props(
+                    "unelevated no-caps"
+                )
+
+    def _show_curves(self) -> None:
+        try:
+            drawn = panels([(self._run.id, curves(self._all))], most=_POINTS)
+        except InvalidRequest:  # one point is no curve yet
+            return
+        self._curves.clear()
+        with self._curves:
+            for figure in figures(drawn):  # of our own making, every text in it escaped
+                ui.html(figure, sanitize=False)
+
+    def _show_sample(self) -> None:
+        sample = self._digest.sample
+        assert sample is not None
+        self._sample.clear()
+        with self._sample:
+            ui.label(str(sample.values.get("prompt", ""))).classes("said user")
+            ui.label(str(sample.values.get("output", ""))).classes("said assistant")
+
+    def _show_log(self) -> None:
+        new = list(self._log.texts())
+        if new:
+            self._lines.extend(new)
+            self._text.clear()
+            with self._text:
+                ui.label("\n".join(self._lines))
+
+    def _stop(self) -> None:
+        self._run = self._context.platform.queue.stop(self._run)
+        ui.notify(t("It stops after the step that it is in, with a checkpoint."))
+
+    def _resume(self) -> None:
+        queue = self._context.platform.queue
+        self._run = queue.resume(self._run)
+        queue.dispatch()
+        self._timer.cancel()
+        self._timer = ui.timer(1.0, self._context.handle(self._look))
+
+
+PAGE = Page("/runs/{identifier}", lambda: t("Run"), "insights", build, section="/runs")
