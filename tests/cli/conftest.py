@@ -27,23 +27,6 @@ def fake_model() -> Callable[..., Any]:
     return _module("fake_chat_model").FakeModel
 
 
-@pytest.fixture
-def llmasos(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process; returns exit code, standard output and standard error."""
-    from llmasos.cli import app
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            code = app.main(arguments)
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        written = capfd.readouterr()
-        return code, written.out, written.err
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def driver() -> list[str]:
     """The command that holds a conversation with fake models on its terminal."""

@@ -11,6 +11,8 @@ from llmasos.library.metadata import Metadata
 from llmasos.library.reference import Reference
 from llmasos.library.store import Library
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 
 def complete(words: str, home: Path) -> list[str]:
     """What the shell gets for ``words`` with the cursor at their end."""

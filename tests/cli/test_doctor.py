@@ -12,6 +12,8 @@ from llmasos.cli.checks import machine, packages
 from llmasos.cli.checks.masking import mask_url
 from llmasos.settings import get_settings
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -137,6 +139,22 @@ def test_a_missing_compiler_comes_with_the_command(monkeypatch: pytest.MonkeyPat
     fits = sys.platform == "linux" and "avx512_bf16" in section.data["processor"]["instruction_sets"]
     commands = [problem.command or "" for problem in section.problems]
     assert any("g++" in command or "gcc" in command for command in commands) == fits
+
+
+def test_what_shuts_programs_in_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmasos.evaluation.sandbox import isolation
+    from llmasos.evaluation.sandbox.options import Isolation
+
+    monkeypatch.setattr(isolation, "why_not", lambda it: None if it is Isolation.SECCOMP else "switched off")
+    section = machine.check(measure=False)
+    assert ("sandbox for programs", "seccomp") in section.facts
+    assert section.data["sandbox"] == {"bubblewrap": "switched off", "namespaces": "switched off", "seccomp": None}
+    monkeypatch.setattr(isolation, "why_not", lambda it: "switched off")
+    section = machine.check(measure=False)
+    assert ("sandbox for programs", "none") in section.facts
+    (problem,) = [problem for problem in section.problems if "programs that a model writes" in problem.message]
+    assert "seccomp: switched off" in problem.message
+    assert problem.command == "install bubblewrap"
 
 
 def test_a_network_check_tells_what_does_not_answer(llmasos: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ import pytest
 from llmasos.cli.terminal import LineSink, Rate, amount, final_line
 from llmasos.progress import Event
 
+pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds
+
 
 def event(kind: str, time: float, done: float | None = None, total: float | None = 100, **more: object) -> Event:
     return Event(kind, "copy", 1, done, total, "B", time=time, **more)  # type: ignore[arg-type]

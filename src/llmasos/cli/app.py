@@ -38,7 +38,7 @@ _VALUED = ("--lang", "--home")
 class Command(TyperCommand):
     """A command whose help page is ours: fast, and in the language in force."""
 
-    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]  # the base says click.Context
         return help_pages.command_page(self, ctx)
 
 
@@ -65,7 +65,7 @@ class LazyGroup(TyperGroup):
             )
         return name, load_command(name, rows[name].module), args[1:]
 
-    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]  # the base says click.Context
         rows = [(row.panel, row.name, row.help) for row in command_table(i18n.language())]
         return help_pages.group_page(
             self,
@@ -88,7 +88,7 @@ class Group(TyperGroup):
             )
         return super().resolve_command(ctx, args)
 
-    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]  # the base says click.Context
         rows = [(t("Commands"), name, help_pages.paragraphs(item.help)[0]) for name, item in self.commands.items()]
         return help_pages.group_page(
             self,
@@ -132,7 +132,7 @@ def leaves(command: Command | Group, path: tuple[str, ...] = ()) -> Iterator[tup
         yield words, command
     else:
         for item in command.commands.values():
-            yield from leaves(item, words)  # type: ignore[arg-type]
+            yield from leaves(item, words)  # type: ignore[arg-type]  # only our two classes are made here
 
 
 def _show_version(wanted: bool) -> None:

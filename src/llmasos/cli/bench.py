@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmasos.cli.completion import complete_model
+from llmasos.cli.model_options import AcceptLicense, CacheDType, Device, Threads
 from llmasos.cli.output import Column, Output
 from llmasos.errors import InvalidRequest, Unsupported, did_you_mean
 from llmasos.i18n import t
@@ -43,22 +44,13 @@ def bench(
         str | None,
         typer.Option(help=t("Number format: int8, int4, bfloat16 or float32; default: what suits the machine.")),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help=t("cpu, cuda, cuda:N or mps; default: a GPU if there is one."))
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help=t("Threads for computing; default: the usable cores."))] = None,
-    cache_dtype: Annotated[
-        str | None,
-        typer.Option(
-            help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")
-        ),
-    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    cache_dtype: CacheDType = None,
     decode: Annotated[
         str, typer.Option(help=t("How decoding passes are run: auto, eager, static or graphs (CUDA)."))
     ] = "auto",
-    accept_license: Annotated[
-        bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
-    ] = False,
+    accept_license: AcceptLicense = False,
     json: Annotated[bool, typer.Option("--json", help=t("Write JSON."))] = False,
 ) -> None:
     """Measure a model: tokens per second, waiting times and memory, beside what the memory's speed allows.

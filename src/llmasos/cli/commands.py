@@ -41,9 +41,17 @@ SYNONYMS = {
     "env": "doctor",
     "complete": "generate",
     "predict": "classify",
+    "evaluate": "eval",
+    "test": "eval",
     "benchmark": "bench",
     "server": "serve",
     "start": "serve",
+    "finetune": "train",
+    "fine-tune": "train",
+    "fit": "train",
+    "jobs": "runs",
+    "plot": "runs",
+    "resume": "runs",
 }
 
 
@@ -55,6 +63,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
     exchange = t("Exchange models")
     service = t("Serve models")
     training = t("Data and training")
+    evaluation = t("Evaluate")
     system = t("System")
     inference, store, transfer = "llmasos.cli.inference", "llmasos.cli.library", "llmasos.cli.transfer"
     return (
@@ -81,10 +90,19 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
         CommandRow("rm", store, library, t("Remove a name, and the version when it was its last")),
         CommandRow("verify", store, library, t("Check every stored byte against its digest")),
         CommandRow("gc", store, library, t("Free the space of what nothing names any more")),
+        CommandRow("up", "llmasos.cli.up", service, t("Start the Studio, the platform as a web application")),
         CommandRow("serve", "llmasos.cli.serve", service, t("Serve models to clients of OpenAI, Anthropic and Ollama")),
         CommandRow("keys", "llmasos.cli.keys", service, t("Make, list and revoke keys of the API server")),
         CommandRow("data", "llmasos.cli.data", training, t("Prepare data for training, and report on it")),
+        CommandRow("train", "llmasos.cli.train", training, t("Train or fine-tune a model as a recipe says")),
+        CommandRow("runs", "llmasos.cli.runs", training, t("Look at long work, stop it, resume it, plot its curves")),
+        CommandRow("merge", "llmasos.cli.merge", training, t("Merge an adapter into its base, and verify the result")),
         CommandRow("recipe", "llmasos.cli.recipe", training, t("Write, check and explain recipes")),
+        CommandRow("eval", "llmasos.cli.evaluation", evaluation, t("Evaluate a model on tasks")),
+        CommandRow("scores", "llmasos.cli.comparison", evaluation, t("Show scores of evaluations, and write reports")),
+        CommandRow("compare", "llmasos.cli.comparison", evaluation, t("Say whether models differ on the same samples")),
+        CommandRow("leaderboard", "llmasos.cli.comparison", evaluation, t("Order evaluated models by their scores")),
+        CommandRow("harness", "llmasos.cli.harness", evaluation, t("Run tasks of lm-evaluation-harness; its files")),
         CommandRow("bench", "llmasos.cli.bench", system, t("Measure how fast a model runs here")),
         CommandRow(
             "doctor",

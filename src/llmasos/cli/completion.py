@@ -27,7 +27,21 @@ def complete_model(incomplete: str) -> list[str]:
     from llmasos.library import builtin
 
     catalogue = [name for name in builtin.names() if name.startswith(incomplete)]
-    return sorted({*complete_library(incomplete), *catalogue})
+    here = [name for name in complete_library(incomplete) if not name.startswith("evaluations/")]
+    return sorted({*here, *catalogue})
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Ids and names of runs that start with ``incomplete``."""
+    from llmasos.library.store import Library
+    from llmasos.runs.store import RunStore
+
+    try:
+        runs = RunStore(Library()).all()
+    except (LLMasOSError, OSError):
+        return []
+    names = dict.fromkeys(name for run in runs for name in (run.name, run.id) if name is not None)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def mend_bash_words() -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmasos.cli.completion import complete_model
+from llmasos.cli.model_options import AcceptLicense, CacheDType, Device, DType, Threads
 from llmasos.cli.output import Output
 from llmasos.errors import InvalidRequest
 from llmasos.i18n import t
@@ -69,25 +70,11 @@ def run(
     seed: Annotated[int | None, typer.Option(help=t("The same seed gives the same answer."))] = None,
     max_tokens: Annotated[int | None, typer.Option(help=t("Most tokens of an answer."))] = None,
     stop: Annotated[list[str] | None, typer.Option(help=t("Text that ends an answer; may be repeated."))] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help=t("Number format: int8, int4, bfloat16, float16 or float32; default: what suits the machine.")
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help=t("cpu, cuda, cuda:N or mps; default: a GPU if there is one."))
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help=t("Threads for computing; default: the usable cores."))] = None,
-    cache_dtype: Annotated[
-        str | None,
-        typer.Option(
-            help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")
-        ),
-    ] = None,
-    accept_license: Annotated[
-        bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
-    ] = False,
+    dtype: DType = None,
+    device: Device = None,
+    threads: Threads = None,
+    cache_dtype: CacheDType = None,
+    accept_license: AcceptLicense = False,
     json: Annotated[bool, typer.Option("--json", help=t("Write one JSON document (needs a prompt)."))] = False,
 ) -> None:
     """Hold a conversation with a model, or answer one prompt.

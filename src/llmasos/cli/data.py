@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmasos.cli.completion import complete_library, complete_model
+from llmasos.cli.model_options import AcceptLicense
 from llmasos.cli.output import Column, Output
+from llmasos.errors import InvalidRequest
 from llmasos.i18n import t
+
+if TYPE_CHECKING:
+    from llmasos.library.store import Library
 
 app = typer.Typer()
 group = typer.Typer(help="Prepare data for training, and look at what was done to it.")
@@ -21,9 +26,6 @@ Set = Annotated[
     typer.Option(
         "--set", metavar="KEY=VALUE", help=t("Change a value of the recipe, such as seed=7; may be repeated.")
     ),
-]
-AcceptLicense = Annotated[
-    bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
 ]
 
 
@@ -40,6 +42,9 @@ def prepare(
     ] = None,
     export: Annotated[Path | None, typer.Option(help=t("Also write the data set into this folder."))] = None,
     keep_work: Annotated[bool, typer.Option("--keep-work", help=t("Keep the files in between."))] = False,
+    background: Annotated[
+        bool, typer.Option("--background", help=t("Queue it for a worker that outlives this terminal."))
+    ] = False,
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
@@ -57,6 +62,14 @@ def prepare(
     out = Output(json=json)
     library = Library()
     changes = [*(set_ or ()), *([f"name={name}"] if name else ())]
+    if background:
+        if report is not None or export is not None or keep_work:
+            raise InvalidRequest(
+                t("--background goes with none of --report, --export and --keep-work"),
+                hint=t("Afterwards: llmasos data report NAME, llmasos export NAME FOLDER"),
+            )
+        _queue(out, library, recipe, [*changes, *([f"execution.workers={workers}"] if workers else ())], accept_license)
+        return
     prepared = with_license(
         lambda accept: run(
             recipe, set=changes, workers=workers, library=library, keep_work=keep_work, accept_license=accept
@@ -79,6 +92,30 @@ def prepare(
         **{key: prepared.facts[key] for key in ("kind", "totals", "splits", "steps")},
     }
     out.result(data, lambda: show_prepared(out, prepared, shown_name, path))
+
+
+def _queue(out: Output, library: Library, recipe: Path, changes: list[str], accept_license: bool) -> None:
+    """Queue a preparation as a run."""
+    import yaml
+
+    from llmasos.cli.runs_text import show_queued
+    from llmasos.data.recipe import DataRecipe
+    from llmasos.recipe import loading
+    from llmasos.runs.queue import Queue
+    from llmasos.runs.store import RunStore
+    from llmasos.settings import get_settings
+
+    checked = loading.check(loading.read(recipe), DataRecipe, changes)
+    store = RunStore(library)
+    run = store.create(
+        "data",
+        yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        name=checked.name,
+        recipe_folder=recipe.absolute().parent,
+        accept_license=accept_license,
+    )
+    Queue(store, limit=get_settings().concurrent_runs).dispatch()
+    show_queued(out, store.get(run.id) or run, store)
 
 
 @group.command("report")

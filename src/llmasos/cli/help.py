@@ -152,7 +152,7 @@ def parameter_name(parameter: Any) -> str:
     """How messages name an argument or option."""
     if parameter.param_type_name == "argument":
         return argument_name(parameter)
-    return max(parameter.opts, key=len)  # type: ignore[no-any-return]
+    return max(parameter.opts, key=len)  # type: ignore[no-any-return]  # opts are texts
 
 
 def _option_entry(parameter: Any, context: typer.Context) -> tuple[str, str]:

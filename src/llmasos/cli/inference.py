@@ -11,6 +11,7 @@ import typer
 
 from llmasos.cli import inference_output as shown
 from llmasos.cli.completion import complete_model
+from llmasos.cli.model_options import AcceptLicense, CacheDType, Device, DType, Threads
 from llmasos.cli.output import Column, Output
 from llmasos.errors import InvalidRequest
 from llmasos.i18n import t
@@ -37,19 +38,6 @@ Truncate = Annotated[
     str | None, typer.Option(metavar="start|end", help=t("Cut a text that does not fit instead of refusing it."))
 ]
 BatchSize = Annotated[int | None, typer.Option(help=t("Most texts that are worked on together."))]
-DType = Annotated[
-    str | None,
-    typer.Option(help=t("Number format: int8, int4, bfloat16, float16 or float32; default: what suits the machine.")),
-]
-Device = Annotated[str | None, typer.Option(help=t("cpu, cuda, cuda:N or mps; default: a GPU if there is one."))]
-Threads = Annotated[int | None, typer.Option(help=t("Threads for computing; default: the usable cores."))]
-AcceptLicense = Annotated[
-    bool, typer.Option("--accept-license", help=t("Accept the model's licence if it asks for that."))
-]
-CacheDType = Annotated[
-    str | None,
-    typer.Option(help=t("Number format of cached keys and values: auto, bfloat16, or int8 in about half the memory.")),
-]
 Json = Annotated[bool, typer.Option("--json", help=t("Write JSON."))]
 
 
@@ -192,7 +180,7 @@ def classify(
 
         def work(items: Sequence[Item]) -> list[Classification]:
             texts = [item.text if item.pair is None else (item.text, item.pair) for item in items]
-            return verb(texts, truncate=truncate, batch_size=batch_size)  # type: ignore[no-any-return]
+            return verb(texts, truncate=truncate, batch_size=batch_size)  # type: ignore[no-any-return]  # see above
 
         if inputs.from_file:
             inputs.write(work, shown.classification_record, out)

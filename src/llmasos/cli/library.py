@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,6 +37,11 @@ def list_versions(
     out = Output(json=json)
     found = Library().versions(kind=kind.value if kind else None, pattern=pattern)
     rows = [row for row in found if all_ or row.names]
+    if kind is None and pattern is None and not all_:  # evaluations would outnumber models soon
+        shown = [row for row in rows if row.kind != Kind.REPORT.value]
+        if len(shown) < len(rows) and not json:
+            out.note(t("{count} evaluation(s) are left out; --kind report lists them", count=len(rows) - len(shown)))
+        rows = shown
     out.result([text.row_json(row) for row in rows], lambda: text.print_list(out, rows, filtered=bool(pattern or kind)))
 
 
@@ -45,11 +51,13 @@ def show(
     json: Annotated[bool, typer.Option("--json", help=t("Write JSON."))] = False,
 ) -> None:
     """Describe a version: architecture, parameters, context, languages, licence, size, origin, metrics and files."""
+    from llmasos.library.scores import attached_scores
     from llmasos.library.store import Library
 
     out = Output(json=json)
     library = Library()
     version = library.resolve(name)
+    scores = attached_scores(library, version.digest)
     source = _source(library, version)
     files = [
         {"path": path, "size": file.size, "digest": file.digest, "media_type": file.media_type}
@@ -63,9 +71,15 @@ def show(
         "created": version.created,
         "published": version.published,
         "source": source,
+        "scores": [asdict(entry) for entry in scores],
         "files": files,
     }
-    out.result(data, lambda: text.print_version(out, library, version, source))
+
+    def human() -> None:
+        text.print_version(out, library, version, source)
+        text.print_scores(out, scores)
+
+    out.result(data, human)
 
 
 def _source(library: Library, version: Version) -> str | None:

@@ -10,11 +10,13 @@ from llmasos.library.digest import short
 from llmasos.units import format_bytes, format_count
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from llmasos.library.diff import TensorDifference, VersionDifference
     from llmasos.library.gc import GcReport
     from llmasos.library.lineage import LineageNode
+    from llmasos.library.scores import AttachedScores
     from llmasos.library.store import Library, Version
     from llmasos.library.verify import VerifyReport
     from llmasos.library.version import VersionRow
@@ -122,6 +124,30 @@ def print_version(out: Output, library: Library, version: Version, source: str |
         [t("File"), Column(t("Size"), right=True), t("Digest")],
         [(path, format_bytes(file.size), short(file.digest)) for path, file in version.manifest.files.items()],
     )
+
+
+def print_scores(out: Output, scores: list[AttachedScores]) -> None:
+    """What a version reached on tasks."""
+    if not scores:
+        return
+    out.print()
+    out.table(
+        [Column(t("Task"), style="bold"), t("Scores"), t("Settings"), t("Evaluated")],
+        [
+            (
+                entry.task,
+                ", ".join(f"{name} {_figure(value)}" for name, value in entry.metrics.items()),
+                _settings(entry.settings),
+                None if entry.recorded is None else _moment(entry.recorded),
+            )
+            for entry in scores
+        ],
+    )
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    """What was chosen for an evaluation, digests left out."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if not name.endswith("digest"))
 
 
 def _print_facts(out: Output, facts: list[tuple[str, str]]) -> None:

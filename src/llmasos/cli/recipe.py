@@ -18,9 +18,15 @@ app = typer.Typer()
 group = typer.Typer(help="Write, check and explain recipes.")
 app.add_typer(group, name="recipe")
 
-KINDS = ("data",)
+TRAINING_KINDS = ("pretrain", "sft", "classify", "seq2seq", "reward")
+KINDS = ("data", *TRAINING_KINDS)
+TABLES = ("presets", "methods")
+"""What `recipe show` explains beside kinds."""
 
-Kind = Annotated[str, typer.Argument(metavar="KIND", help=t("What the recipe is for: data."))]
+Kind = Annotated[
+    str,
+    typer.Argument(metavar="KIND", help=t("What the recipe is for: data, pretrain, sft, classify, seq2seq or reward.")),
+]
 File = Annotated[Path, typer.Argument(metavar="FILE", help=t("The recipe, a YAML file."))]
 Json = Annotated[bool, typer.Option("--json", help=t("Write JSON."))]
 Set = Annotated[
@@ -41,6 +47,10 @@ def recipe_model(kind: object) -> type[Recipe]:
         from llmasos.data.recipe import DataRecipe
 
         return DataRecipe
+    if kind in TRAINING_KINDS:
+        from llmasos.training.recipe.kinds import KINDS as MODELS
+
+        return MODELS[str(kind)]
     near = did_you_mean(str(kind), KINDS)
     raise InvalidRecipe(
         t("there is no kind of recipe {kind!r}", kind=kind),
@@ -79,20 +89,47 @@ def _template(kind: str) -> str:
 
 
 @group.command("check")
-def check(file: File, set_: Set = None, json: Json = False) -> None:
-    """Check a recipe and report all problems with their lines. Nothing is read or run."""
+def check(
+    file: File,
+    set_: Set = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help=t("Check the keys alone; look at no file, no model and no data."))
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help=t("For training: also render every row and measure a few steps."))
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check a recipe and report all problems with their lines.
+
+    A training recipe is tried out as far as that is quick: files, columns, the first rows as tokens, labels, the
+    shapes of the model, memory, disk and time. Nothing is trained. Of other recipes the keys are checked.
+    """
     from llmasos.recipe import loading
 
     out = Output(json=json)
     document = loading.read(file)
-    recipe = loading.check(document, recipe_model(document.values.get("kind")), set_ or ())
+    kind = document.values.get("kind")
+    recipe = loading.check(document, recipe_model(kind), set_ or ())
     resolved = recipe.model_dump(mode="json", exclude_none=True)
-    out.result({"valid": True, "recipe": resolved}, lambda: out.print(t("{path} is a valid recipe", path=file)))
+    if keys or kind not in TRAINING_KINDS:
+        out.result({"valid": True, "recipe": resolved}, lambda: out.print(t("{path} is a valid recipe", path=file)))
+        return
+    from llmasos.cli.preflight import check_training
+    from llmasos.library.store import Library
+    from llmasos.training.launch import read_recipe
+
+    check_training(read_recipe(file, set_ or ()), file, out, full=full, library=Library())
 
 
 @group.command("show")
 def show(
-    kind: Kind,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help=t("A kind of recipe, or `presets` or `methods` for what training recipes can name.")
+        ),
+    ],
     key: Annotated[
         str | None, typer.Argument(metavar="KEY", help=t("Only the keys below this one, such as sources or steps."))
     ] = None,
@@ -102,6 +139,11 @@ def show(
     from llmasos.recipe.explain import explain
 
     out = Output(json=json)
+    if kind in TABLES:
+        from llmasos.cli import recipe_tables
+
+        (recipe_tables.presets if kind == "presets" else recipe_tables.methods)(out, key)
+        return
     rows = [row for row in explain(recipe_model(kind)) if key is None or row.path.split(".")[0].split("[")[0] == key]
     if not rows:
         raise InvalidRecipe(

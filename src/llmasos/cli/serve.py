@@ -82,7 +82,7 @@ def serve(
     configuration = read_configuration(
         config, {key: value for key, value in overrides.items() if value not in (None, {})}
     )
-    _log_to_standard_error()
+    log_to_standard_error()
     library = Library()
     Gate(configuration, KeyStore(library.catalogue.database)).check_configuration()
     listening = open_socket(configuration)
@@ -114,7 +114,7 @@ def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
     return pairs
 
 
-def _log_to_standard_error() -> None:
+def log_to_standard_error() -> None:
     """The server's own messages, and one JSON line for each request."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -102,6 +102,7 @@ class BarSink:
         shown = amount(done, event.unit) + (f" / {amount(event.total, event.unit)}" if event.total else "")
         self._progress.update(
             self._tasks[task],
+            description=event.label,
             completed=done,
             total=event.total,
             amount=shown if done or event.total else "",

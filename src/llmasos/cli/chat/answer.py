@@ -13,7 +13,7 @@ from types import FrameType
 try:
     import termios
 except ImportError:  # Windows
-    termios = None  # type: ignore[assignment]
+    termios = None  # type: ignore[assignment]  # a module, or nothing
 
 from llmasos.cli import terminal
 from llmasos.cli.chat.session import Reply, Session

@@ -49,6 +49,7 @@ def check(*, measure: bool) -> Section:
     section.facts.append((t("decoding"), path_name(decode)))
     compiler = _compiler(section)
     section.facts.append((t("C++ compiler"), compiler or t("none")))
+    sandboxes = _sandboxes(section)
     section.data = {
         "processor": asdict(processor),
         "memory": asdict(memory),
@@ -60,6 +61,7 @@ def check(*, measure: bool) -> Section:
         "threads": threads,
         "decode": decode,
         "compiler": compiler,
+        "sandbox": sandboxes,
     }
     if disk.free < 2 * 2**30:
         section.problems.append(
@@ -128,3 +130,23 @@ def _compiler(section: Section) -> str | None:
             )
         )
     return compiler
+
+
+def _sandboxes(section: Section) -> dict[str, str | None]:
+    """What can shut in programs that a model wrote, each tried: ``None`` if it works, else why not."""
+    from llmasos.evaluation.sandbox.isolation import available
+
+    found = {isolation.value: reason for isolation, reason in available().items()}
+    working = [name for name, reason in found.items() if reason is None]
+    section.facts.append((t("sandbox for programs"), ", ".join(working) or t("none")))
+    if not working:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.items())
+        on_linux = sys.platform == "linux"
+        section.problems.append(
+            Problem(
+                "advice",
+                t("programs that a model writes cannot be run safely here ({reasons})", reasons=reasons),
+                t("install bubblewrap") if on_linux else None,
+            )
+        )
+    return found
