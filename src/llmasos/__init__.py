@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "evaluate_in_background",
+    "explain_text",
     "load",
     "merge",
     "prepare",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from llmasos.explain.explanation import explain_text
     from llmasos.library.store import Library
     from llmasos.modeling.model import Model
     from llmasos.sdk import load, merge, prepare, train, train_in_background
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "evaluate": "llmasos.sdk_evaluation",
     "evaluate_in_background": "llmasos.sdk_evaluation",
+    "explain_text": "llmasos.explain.explanation",
     "load": "llmasos.sdk",
     "merge": "llmasos.sdk",
     "prepare": "llmasos.sdk",

@@ -102,6 +102,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
         CommandRow("scores", "llmasos.cli.comparison", evaluation, t("Show scores of evaluations, and write reports")),
         CommandRow("compare", "llmasos.cli.comparison", evaluation, t("Say whether models differ on the same samples")),
         CommandRow("leaderboard", "llmasos.cli.comparison", evaluation, t("Order evaluated models by their scores")),
+        CommandRow("explain", "llmasos.cli.explain", evaluation, t("Show how likely a text was, token by token")),
         CommandRow("harness", "llmasos.cli.harness", evaluation, t("Run tasks of lm-evaluation-harness; its files")),
         CommandRow("bench", "llmasos.cli.bench", system, t("Measure how fast a model runs here")),
         CommandRow(

@@ -18,10 +18,13 @@ from llmasos.engine.service import Emit, Service, ServiceStats
 from llmasos.engine.speculation.prompt_lookup import PromptLookupProposer
 from llmasos.engine.speculation.speculator import Proposer
 from llmasos.engine.task import Generate
-from llmasos.errors import InUse, InvalidRequest
+from llmasos.errors import InUse, InvalidRequest, Unsupported
 from llmasos.i18n import t
 
 if TYPE_CHECKING:
+    import torch
+
+    from llmasos.engine.architecture import DecoderSpec
     from llmasos.engine.kernels.decoder import AdapterLayers
     from llmasos.engine.runner import ModelRunner
     from llmasos.engine.text_decoder import TextDecoder
@@ -147,6 +150,26 @@ class Engine(Service[ActiveRequest]):
         """Bytes of weights that one pass reads; ``None`` if the runner does not say."""
         found: int | None = getattr(self._runner, "weight_bytes", None)
         return found
+
+    @property
+    def spec(self) -> DecoderSpec | None:
+        """The model's shape; ``None`` if the runner does not say."""
+        found: DecoderSpec | None = getattr(self._runner, "spec", None)
+        return found
+
+    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the model would say from hidden states that a :class:`~llmasos.engine.hooks.Recorder` kept, of whatever
+        layer: (rows, hidden) -> (rows, vocabulary), float32 on the CPU. Computed between two passes.
+
+        Raises:
+            Unsupported: the runner does not show hidden states.
+            Unavailable: the engine is closed.
+        """
+        if "hidden_states" not in self.limits.capabilities:
+            raise Unsupported(t("this model's runner does not show hidden states"))
+        found: list[torch.Tensor] = []
+        self._call(lambda: found.append(self._runner.logits_of(hidden)))
+        return found[0]
 
     def clear_cache(self) -> None:
         """Drop all cached prefixes that no request uses now."""

@@ -203,6 +203,10 @@ class FusedRunner:
         self.decoder.run_layers(0, len(self.spec.layers))
         return self.decoder.head(hidden)
 
+    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Final norm and logits of recorded hidden states: (rows, hidden) -> (rows, vocabulary) float32 on the CPU."""
+        return self.decoder.head(hidden.to(self._device).float().contiguous()).cpu()
+
     def check_intervention(self, intervention: object) -> None:
         """Refuse an intervention that does not fit this model.
 
