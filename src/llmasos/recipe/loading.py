@@ -79,14 +79,8 @@ def check(
         hint: where the keys are described; default: `llmasos recipe show`.
     """
     override(document, assignments)
-    problems: list[str] = []
-    variables = document.values.get("variables")
-    values = _substitute(document.values, variables if isinstance(variables, dict) else {}, (), document, problems)
-    try:
-        recipe = model.model_validate(values)
-    except ValidationError as error:
-        problems += [_line(problem, document, model) for problem in error.errors(include_url=False)]
-    if problems:
+    recipe, problems = _examined(document, model)
+    if recipe is None:
         raise InvalidRecipe(
             t("the recipe {name} has {count} problem(s):", name=document.name, count=len(problems))
             + "\n  "
@@ -94,6 +88,23 @@ def check(
             hint=hint or t("`llmasos recipe show {kind}` lists all keys.", kind=document.values.get("kind", "KIND")),
         )
     return recipe
+
+
+def problems_of(document: Document, model: type[Recipe]) -> list[str]:
+    """Everything that is wrong with a document, each problem with its line; empty: it is a recipe of the model."""
+    return _examined(document, model)[1]
+
+
+def _examined(document: Document, model: type[_Recipe]) -> tuple[_Recipe | None, list[str]]:
+    problems: list[str] = []
+    variables = document.values.get("variables")
+    values = _substitute(document.values, variables if isinstance(variables, dict) else {}, (), document, problems)
+    recipe = None
+    try:
+        recipe = model.model_validate(values)
+    except ValidationError as error:
+        problems += [_line(problem, document, model) for problem in error.errors(include_url=False)]
+    return (None if problems else recipe), problems
 
 
 def _substitute(

@@ -1,0 +1,1 @@
+"""Recipes as a form and as YAML, which follow each other."""
