@@ -115,6 +115,7 @@ def evaluate_in_background(
     name: str | None = None,
     library: Library | None = None,
     accept_license: bool = False,
+    fetch: bool = True,
 ) -> Run:
     """Queue an evaluation for a worker process that outlives this one; `llmasos runs` shows, stops and resumes it.
 
@@ -128,6 +129,7 @@ def evaluate_in_background(
         name: what the run is called; default: what the recipe says, else the model's name.
         library: the library; default: that of the settings.
         accept_license: accept the licence of the model if it asks for that.
+        fetch: fetch the data now; off: the worker does, and its run tells how far it is.
 
     Raises: as :func:`evaluate`.
     """
@@ -148,7 +150,7 @@ def evaluate_in_background(
     library = library or Library()
     tasks = _tasks_of(checked, folder)
     require_own_folders(tasks)
-    for found in tasks:
+    for found in tasks if fetch else ():
         fetch_data(found, checked.options)
     if checked.endpoint is not None:
         _key_of(checked)

@@ -200,10 +200,11 @@ def _split(given: list[str] | None) -> list[str]:
 
 
 def _folders(given: list[Path] | None) -> list[Path]:
-    """Where evaluations are that are not in the library: those of endpoints, of folders, of modules."""
+    """Where evaluations are that are not in the library."""
+    from llmasos.evaluation.runs import standard_folders
     from llmasos.settings import get_settings
 
-    return [*(given or ()), get_settings().home / "evaluations"]
+    return [*(given or ()), *standard_folders(get_settings().home)]
 
 
 def _all(library: Library, given: list[Path] | None) -> list[Run]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmasos.cli.output import Column, Output
 from llmasos.errors import ScoreOutOfBounds
+from llmasos.evaluation.comparison.wording import finding_text, interval_text, p_value_text, smallest_text
 from llmasos.evaluation.reports.rows import figure, interval
 from llmasos.i18n import t
 
@@ -124,9 +125,9 @@ def _print_task(out: Output, task: TaskComparison, found: Comparison) -> None:
         ],
         [
             (
-                f"{test.first} → {test.second}", test.metric, f"{test.difference:+.4f}", _interval(test),
-                _p_value(test.adjusted), _finding(test, found.options.alpha),
-                _smallest(test),
+                f"{test.first} → {test.second}", test.metric, f"{test.difference:+.4f}", interval_text(test),
+                p_value_text(test.adjusted), finding_text(test, found.options.alpha),
+                smallest_text(test),
                 f"{test.better} / {test.worse} / {test.same}",
             )
             for test in task.tests
@@ -171,28 +172,6 @@ def _line(content: str) -> str:
     """Text of a model on one line. A terminal would obey some of its invisible characters, so these are shown."""
     flat = _INVISIBLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", " ".join(content.split()))
     return flat if len(flat) <= _LINE else t("{text} … ({count} characters)", text=flat[:_LINE], count=len(content))
-
-
-def _interval(test: PairTest) -> str | None:
-    return None if test.interval is None else f"[{test.interval.low:+.4f}, {test.interval.high:+.4f}]"
-
-
-def _p_value(value: float | None) -> str | None:
-    return None if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
-def _smallest(test: PairTest) -> str | None:
-    smallest = test.minimum_detectable
-    if smallest is None:
-        return None
-    return t("too few samples") if test.only_first is not None and smallest > 1 else figure(smallest)
-
-
-def _finding(test: PairTest, alpha: float) -> str:
-    found = test.finding(alpha)
-    if found == "none":
-        return t("no difference shown")
-    return t("{model} is better", model=test.second) if found == "better" else t("{model} is worse", model=test.second)
 
 
 def refuse_worse(found: Comparison) -> None:
@@ -254,7 +233,7 @@ def print_judged(out: Output, pairs: Sequence[JudgedPair]) -> None:
                 f"{one.first_wins} : {one.second_wins}, {one.ties}",
                 figure(one.win_rate)
                 + ("" if one.interval is None else f" [{figure(one.interval.low)}, {figure(one.interval.high)}]"),
-                _p_value(one.p_value), figure(one.consistency), figure(one.kappa), figure(one.favours_first_place),
+                p_value_text(one.p_value), figure(one.consistency), figure(one.kappa), figure(one.favours_first_place),
                 t("{count} of {total} verdicts", count=one.unparsed, total=2 * one.pairs),
             )
             for one in pairs

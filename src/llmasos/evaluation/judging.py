@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar
 
 from llmasos.errors import InvalidRequest, Unsupported, did_you_mean
-from llmasos.evaluation.backends.protocol import Answer, Backend, Call, Continue, Label, Predict, PromptInput
+from llmasos.evaluation.backends.protocol import (
+    Ability,
+    Answer,
+    Call,
+    Continue,
+    Label,
+    Predict,
+    PromptInput,
+)
 from llmasos.evaluation.prompts import Prompter, Sample
 from llmasos.evaluation.records import Record, Status
 from llmasos.evaluation.task import BaseTask, ChoiceTask, ClassificationTask, PerplexityTask
@@ -221,18 +229,22 @@ def count_words(text: str) -> int:
     return len(re.split(r"\s+", text))
 
 
-def need(backend: Backend, task: BaseTask, *abilities: str) -> None:
-    """Refuse a task that the model cannot do.
+def need(reference: str, abilities: Set[Ability], task: BaseTask, *any_of: Ability) -> None:
+    """Refuse a task that a model cannot do.
+
+    Args:
+        reference: what people call the model.
+        abilities: what it can do.
 
     Raises:
-        Unsupported: it has none of the abilities.
+        Unsupported: it has none of those that the task needs one of.
     """
-    if backend.abilities.isdisjoint(abilities):
-        wanted = {name: text for name, text in _abilities().items() if name in abilities}
+    if abilities.isdisjoint(any_of):
+        wanted = {name: text for name, text in _abilities().items() if name in any_of}
         raise Unsupported(
             t("{model} cannot do the task {task}, which needs a model that can {wanted}; it can {possible}",
-              model=backend.reference, task=task.name, wanted=t(" or ").join(wanted.values()),
-              possible=", ".join(_abilities()[name] for name in sorted(backend.abilities))),
+              model=reference, task=task.name, wanted=t(" or ").join(wanted.values()),
+              possible=", ".join(_abilities()[name] for name in sorted(abilities))),
             hint=t("`llmasos eval --list` shows the tasks and what each needs."),
         )  # fmt: skip
 

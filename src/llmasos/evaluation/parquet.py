@@ -13,6 +13,8 @@ from llmasos.evaluation.records import Record
 from llmasos.i18n import t
 from llmasos.library.disk import replacing
 
+_ROWS_IN_GROUP = 1000  # so that a page of samples is read without the others
+
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write all records, in their order; the file appears whole or not at all.
@@ -25,7 +27,7 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 
     table = pa.Table.from_pylist([_row(record) for record in records], schema=_schema())
     with replacing(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", row_group_size=_ROWS_IN_GROUP)
 
 
 def read_records(path: Path) -> list[Record]:
@@ -40,7 +42,7 @@ def read_records(path: Path) -> list[Record]:
     try:
         # Not read_table, which takes a path of this form for a partitioned data set.
         rows = pq.ParquetFile(path).read().to_pylist()
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(
             t("{path} is damaged: {problem}", path=path, problem=error), hint=t("Run the evaluation again.")
@@ -56,7 +58,8 @@ def _row(record: Record) -> dict[str, Any]:
     return values
 
 
-def _record(row: dict[str, Any]) -> Record:
+def record_of(row: dict[str, Any]) -> Record:
+    """The record in a row of the file; takes the row apart."""
     units = [row.pop(f"choice_{unit}") for unit in ("tokens", "characters", "bytes")]
     row["choice_lengths"] = None if units[0] is None else list(zip(*units, strict=True))
     return Record.from_json({**row, "details": orjson.loads(row["details"])})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from llmasos.errors import InvalidRequest
-from llmasos.evaluation.backends.protocol import Backend
+from llmasos.evaluation.backends.protocol import Ability, Backend
 from llmasos.evaluation.data.fetch import Places
-from llmasos.evaluation.data.rows import Rows, fetch_split, read_split
+from llmasos.evaluation.data.options import HubFile, LocalFile, UrlFile
+from llmasos.evaluation.data.rows import Rows, fetch_split, missing, read_split
 from llmasos.evaluation.judging import ChoiceJudge, ClassificationJudge, Judge, PerplexityJudge, need
 from llmasos.evaluation.metrics.registry import metric_of
 from llmasos.evaluation.options import RunOptions
@@ -72,10 +73,23 @@ def fetch_data(found: FoundTask, options: RunOptions) -> None:
         NotFound, Unavailable, Unauthorised, IntegrityError: see :func:`~llmasos.evaluation.data.fetch.fetch`.
     """
     task = _changed(found.task, options)
-    places = _places(found, options)
-    fetch_split(task.data, task.data.evaluate, places, sample=options.sample)
+    for split in _splits(task):
+        fetch_split(task.data, split, _places(found, options), sample=options.sample)
+
+
+def missing_data(found: FoundTask, options: RunOptions) -> list[HubFile | UrlFile | LocalFile]:
+    """The files of a task that are not on this machine, and would be fetched."""
+    if options.sample:
+        return []
+    task = _changed(found.task, options)
+    return [file for split in _splits(task) for file in missing(task.data, split, _places(found, options))]
+
+
+def _splits(task: Task) -> list[str]:
+    """The splits that a run of the task reads."""
     if isinstance(task, PromptedTask) and task.few_shot.count and not task.few_shot.examples:
-        fetch_split(task.data, _examples_split(task), places, sample=options.sample)
+        return [task.data.evaluate, _examples_split(task)]
+    return [task.data.evaluate]
 
 
 def _places(found: FoundTask, options: RunOptions) -> Places:
@@ -93,7 +107,7 @@ def prepare(found: FoundTask, backend: Backend, options: RunOptions) -> Prepared
         NotFound, Unavailable, IntegrityError: what :func:`~llmasos.evaluation.data.rows.read_split` says.
     """
     task = _changed(found.task, options)
-    _check_abilities(task, backend)
+    check_abilities(task, backend.reference, backend.abilities)
     for use in task.metric_uses:
         metric_of(use)  # a misspelled metric shows before the model works
     places = _places(found, options)
@@ -141,15 +155,24 @@ def _changed(task: Task, options: RunOptions) -> Task:
     return task.model_copy(update=changes)
 
 
-def _check_abilities(task: Task, backend: Backend) -> None:
+def check_abilities(task: Task, reference: str, abilities: Set[Ability]) -> None:
+    """Refuse a task that a model cannot do.
+
+    Args:
+        reference: what people call the model.
+        abilities: what it can do.
+
+    Raises:
+        Unsupported: it cannot do this one.
+    """
     if isinstance(task, PerplexityTask):
-        need(backend, task, "perplexity" if task.context is None else "loglikelihood")
+        need(reference, abilities, task, "perplexity" if task.context is None else "loglikelihood")
     elif isinstance(task, ChoiceTask):
-        need(backend, task, "loglikelihood")
+        need(reference, abilities, task, "loglikelihood")
     elif isinstance(task, ClassificationTask):
-        need(backend, task, "classify", "loglikelihood")
+        need(reference, abilities, task, "classify", "loglikelihood")
     else:
-        need(backend, task, "generate")
+        need(reference, abilities, task, "generate")
 
 
 def _uses_chat(task: PromptedTask, backend: Backend) -> bool:

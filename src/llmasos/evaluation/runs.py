@@ -53,6 +53,11 @@ class Run:
         return read_records(self.folder / SAMPLES_FILE)
 
 
+def standard_folders(home: Path) -> list[Path]:
+    """Where evaluations are that no library has: those of endpoints, of folders, of runs in the background."""
+    return [home / "evaluations", *sorted((home / "runs").glob("*/results"))]
+
+
 def runs_in(folder: Path) -> list[Run]:
     """All finished evaluations in a folder and below it, the newest first.
 

@@ -107,6 +107,9 @@ def evaluations(library: Library, model_digest: str | None = None) -> Iterator[t
 
     Args:
         model_digest: only those of this version.
+
+    Raises:
+        IntegrityError: one is damaged.
     """
     from llmasos.library.kind import Kind
 
@@ -117,9 +120,21 @@ def evaluations(library: Library, model_digest: str | None = None) -> Iterator[t
         if not row.names or (wanted is not None and row.digest not in wanted):
             continue
         version = library.version(row.digest)
-        file = version.manifest.files.get(EVALUATION_FILE)
-        if file is not None:
-            yield version, _parsed(library.blobs.read(file.digest), row.names[0])
+        evaluation = evaluation_in(library, version)
+        if evaluation is not None:
+            yield version, evaluation
+
+
+def evaluation_in(library: Library, version: Version) -> Evaluation | None:
+    """The evaluation that a version of the library is; ``None``: it is something else.
+
+    Raises:
+        IntegrityError: it is damaged, or of a newer LLMasOS.
+    """
+    file = version.manifest.files.get(EVALUATION_FILE)
+    if file is None:
+        return None
+    return _parsed(library.blobs.read(file.digest), version.names[0] if version.names else version.digest)
 
 
 def samples_path(library: Library, version: Version) -> Path:

@@ -6,12 +6,24 @@ from typing import TYPE_CHECKING
 
 from llmasos.errors import Unsupported
 from llmasos.evaluation.backends.encoding import PromptEncoder, begin_token
-from llmasos.evaluation.backends.protocol import Backend
+from llmasos.evaluation.backends.protocol import Ability, Backend
 from llmasos.i18n import t
 from llmasos.modeling.folder import Family
 
 if TYPE_CHECKING:
     from llmasos.modeling.model import Model
+
+
+def abilities_of(family: Family) -> frozenset[Ability]:
+    """What the backend of a model of this family can do; nothing: there is no such backend."""
+    from llmasos.evaluation.backends.engine import EngineBackend
+    from llmasos.evaluation.backends.verbs import ClassifierBackend, Seq2SeqBackend
+
+    known = {
+        Family.CAUSAL: EngineBackend.abilities, Family.SEQ2SEQ: Seq2SeqBackend.abilities,
+        Family.CLASSIFIER: ClassifierBackend.abilities,
+    }  # fmt: skip
+    return known.get(family, frozenset())
 
 
 def backend_of(model: Model, *, digest: str | None = None) -> Backend:

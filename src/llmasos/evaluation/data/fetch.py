@@ -130,20 +130,38 @@ def cache_folder() -> Path:
     return get_settings().home / "cache" / "evaluation"
 
 
+def is_here(file: HubFile | UrlFile | LocalFile, places: Places) -> bool:
+    """Whether a file is on this machine, so that nothing need be fetched. Its checksum is not looked at."""
+    if _in_given_folder(file, places) is not None:
+        return True
+    if isinstance(file, LocalFile):
+        return (places.folder / Path(file.path).expanduser()).is_file()
+    if isinstance(file, UrlFile):
+        return _place_in_cache(file).is_file()
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(file.repository, file.path, revision=file.revision, repo_type="dataset")
+    return isinstance(found, str)
+
+
+def _place_in_cache(file: UrlFile) -> Path:
+    key = file.sha256 or hashlib.sha256(file.url.encode()).hexdigest()
+    base = PurePosixPath(unquote(urlsplit(file.url).path)).name or "data"
+    return cache_folder() / key[:32] / base
+
+
 def _from_url(file: UrlFile, places: Places) -> Path:
     from llmasos.library.sources.download import Checksum, Download
     from llmasos.library.sources.download import fetch as download
     from llmasos.library.sources.transport import HttpTransport, open_client
 
-    key = file.sha256 or hashlib.sha256(file.url.encode()).hexdigest()
-    base = PurePosixPath(unquote(urlsplit(file.url).path)).name or "data"
-    target = cache_folder() / key[:32] / base
+    target = _place_in_cache(file)
     if target.is_file():
         return target
     checksum = None if file.sha256 is None else Checksum("sha256", file.sha256)
     transport = HttpTransport(open_client())
     try:
-        download([Download(file.url, target, checksum=checksum)], transport, label=t("fetch {name}", name=base))
+        download([Download(file.url, target, checksum=checksum)], transport, label=t("fetch {name}", name=target.name))
     except (NotFound, Unavailable) as error:
         raise type(error)(
             t("the data of the task {task} cannot be fetched: {problem}", task=places.task, problem=error.message),

@@ -13,7 +13,7 @@ from llmasos.data.sources.read import read_piece
 from llmasos.data.sources.record import Broken
 from llmasos.data.sources.scan import format_of, scan_file
 from llmasos.errors import IntegrityError, InvalidRequest, NotFound, did_you_mean
-from llmasos.evaluation.data.fetch import Places, fetch, name_of
+from llmasos.evaluation.data.fetch import Places, fetch, is_here, name_of
 from llmasos.evaluation.data.options import AlignedFiles, Data, DataFile, HubFile, LibraryData, LocalFile, UrlFile
 from llmasos.i18n import t
 
@@ -72,11 +72,24 @@ def fetch_split(data: Data, split: str, places: Places, *, sample: bool = False)
     """
     if sample or split not in data.splits or _users_own_split(split, places) is not None:
         return
-    for file in data.splits[split]:
+    for file in files_of(data, split):
+        fetch(file, places)
+
+
+def files_of(data: Data, split: str) -> Iterator[HubFile | UrlFile | LocalFile]:
+    """The single files of a split, those of the library left out."""
+    for file in data.splits.get(split, ()):
         parts = file.files.values() if isinstance(file, AlignedFiles) else [file]
         for part in parts:
             if not isinstance(part, LibraryData):
-                fetch(part, places)
+                yield part
+
+
+def missing(data: Data, split: str, places: Places) -> list[HubFile | UrlFile | LocalFile]:
+    """The files of a split that are not on this machine yet; see :func:`~llmasos.evaluation.data.fetch.is_here`."""
+    if _users_own_split(split, places) is not None:
+        return []
+    return [file for file in files_of(data, split) if not is_here(file, places)]
 
 
 def _users_own_split(split: str, places: Places) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
+from typing import Literal
 
 from llmasos import __version__
 from llmasos.data.report.html import number, share, table, text
@@ -20,11 +21,17 @@ from llmasos.i18n import language, t
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(runs: Sequence[Run], *, samples: int = 100) -> str:
+Scheme = Literal["auto", "light", "dark"]
+_SCHEMES: dict[Scheme, str] = {"auto": "(prefers-color-scheme: dark)", "light": "not all", "dark": "all"}
+"""When the dark colours hold, as a media query."""
+
+
+def page(runs: Sequence[Run], *, samples: int = 100, scheme: Scheme = "auto") -> str:
     """The page, in the language in force.
 
     Args:
         samples: most of each status that are shown of each task; the page says how many are left out.
+        scheme: its colours; ``auto``: as the reader's system has them.
     """
     models = list(dict.fromkeys(run.evaluation.model for run in runs))
     title = t("Evaluation of {models}", models=", ".join(models))
@@ -38,6 +45,7 @@ def page(runs: Sequence[Run], *, samples: int = 100) -> str:
         (resources.files(package) / "style.css").read_text(encoding="utf-8")
         for package in ("llmasos.data.report", "llmasos.evaluation.reports")
     )
+    style = style.replace(_SCHEMES["auto"], _SCHEMES[scheme])
     return (
         f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY, quote=True)}">'

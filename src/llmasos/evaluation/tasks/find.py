@@ -15,6 +15,7 @@ from llmasos.library.digest import digest_of
 from llmasos.library.manifest import canonical_json
 from llmasos.recipe import loading
 from llmasos.recipe.document import Document, override
+from llmasos.settings import get_settings
 
 FOLDER = Path(__file__).parent
 
@@ -40,13 +41,18 @@ def builtin_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def own_folder() -> Path:
+    """Where a person's own tasks are, each in a file of its name."""
+    return get_settings().home / "tasks"
+
+
 def builtin_tasks() -> list[FoundTask]:
     """The tasks that come with LLMasOS, by name."""
     return [find(name) for name in builtin_names()]
 
 
 def find(name: str | Path, assignments: Sequence[str] = ()) -> FoundTask:
-    """A task by the name of a built-in one, or by the path of a YAML file.
+    """A task by the name of a built-in one, by that of an own one in the home folder, or by the path of a YAML file.
 
     Args:
         assignments: changes such as ``few_shot.count=3``.
@@ -59,11 +65,14 @@ def find(name: str | Path, assignments: Sequence[str] = ()) -> FoundTask:
     if path is not None:
         return load(path, assignments)
     text = str(name)
-    builtin = FOLDER / f"{text}.yaml"
+    builtin, own = FOLDER / f"{text}.yaml", own_folder() / f"{text}.yaml"
     if text not in builtin_names():
+        if own.is_file():
+            return load(own, assignments)
+        known = [*builtin_names(), *sorted(path.stem for path in own_folder().glob("*.yaml"))]
         raise NotFound(
             t("there is no task {name}", name=text),
-            hint=did_you_mean(text, builtin_names())
+            hint=did_you_mean(text, known)
             or t("`llmasos eval --list` lists the tasks; a task of your own is named by its file: ./my-task.yaml"),
         )
     return load(builtin, assignments)
