@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     download_timeout: float = Field(60.0, gt=0, description="Seconds without a byte before a download is retried.")
     download_retries: int = Field(5, ge=0, le=100, description="Attempts after a network error, with growing pauses.")
     disk_reserve: int = Field(256 * 2**20, ge=0, description="Bytes that must stay free on the disk after a pull.")
+    upload_limit: int = Field(
+        2 * 2**30, ge=1, description="Most bytes of one file that somebody sends to the Studio from a browser."
+    )
     verify_on_load: bool = Field(True, description="Check the SHA-256 of every blob of a model before it is loaded.")
     threads: int | None = Field(None, ge=1, description="Threads for computing; default: the physical cores.")
     concurrent_runs: int = Field(
@@ -51,6 +54,11 @@ class Settings(BaseSettings):
     )
     evaluation_data: Path | None = Field(
         None, description="Folder in which `llmasos eval` looks for data first, if --data is not given."
+    )
+    studio_sign_in: Literal["elsewhere", "always"] = Field(
+        "elsewhere",
+        description="Who must sign in to the Studio. elsewhere: everybody, if other machines can reach it; always: "
+        "also the browsers of this machine, once there are users.",
     )
     cuda_graphs: bool = Field(True, description="Decode on NVIDIA GPUs by replaying captured CUDA graphs.")
 

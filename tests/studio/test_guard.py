@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from llmasos.library.database import Database
 from llmasos.server.configuration import ServerConfiguration
+from llmasos.studio.accounts.door import Door
+from llmasos.studio.accounts.passwords import Passwords
 from llmasos.studio.guard import StudioGuard
+from studio.accounts.conftest import CHEAP
 
 SOCKET = "ws://127.0.0.1:8000/studio/socket"
 
 
 @pytest.fixture
-def client() -> TestClient:
+def client(tmp_path: Path) -> TestClient:
     application = FastAPI()
-    application.add_middleware(StudioGuard, root="/studio", configuration=ServerConfiguration())
+    configuration = ServerConfiguration()
+    database = Database(f"sqlite:///{tmp_path}/catalogue.db", tmp_path)
+    door = Door(database, configuration, passwords=Passwords(CHEAP))
+    application.add_middleware(StudioGuard, root="/studio", configuration=configuration, door=door)
 
     @application.get("/studio/x")
     def page() -> str:

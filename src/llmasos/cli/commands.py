@@ -93,6 +93,7 @@ def command_table(language: str) -> tuple[CommandRow, ...]:
         CommandRow("up", "llmasos.cli.up", service, t("Start the Studio, the platform as a web application")),
         CommandRow("serve", "llmasos.cli.serve", service, t("Serve models to clients of OpenAI, Anthropic and Ollama")),
         CommandRow("keys", "llmasos.cli.keys", service, t("Make, list and revoke keys of the API server")),
+        CommandRow("users", "llmasos.cli.users", service, t("Say who may sign in to the Studio")),
         CommandRow("data", "llmasos.cli.data", training, t("Prepare data for training, and report on it")),
         CommandRow("train", "llmasos.cli.train", training, t("Train or fine-tune a model as a recipe says")),
         CommandRow("runs", "llmasos.cli.runs", training, t("Look at long work, stop it, resume it, plot its curves")),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmasos.cli.asking import answer, secret
 from llmasos.cli.completion import complete_library, complete_model
 from llmasos.cli.output import Column, Output
 from llmasos.i18n import t
@@ -173,15 +173,15 @@ def login(
     if host == HUB:
         from llmasos.library.sources.hub import sign_in
 
-        account = sign_in(_secret(t("Token (from the settings of your account)"), password_stdin))
+        account = sign_in(secret(t("Token (from the settings of your account)"), password_stdin))
         kept = None
     else:
         from llmasos.library.sources.oci import check_sign_in
         from llmasos.library.sources.oci_credentials import store_credentials
 
         host = _registry_host(host)
-        account = username or _answer(t("Name"), "--username")
-        password = _secret(t("Password"), password_stdin)
+        account = username or answer(t("Name"), "--username")
+        password = secret(t("Password"), password_stdin)
         check_sign_in(host, account, password)
         kept = store_credentials(host, account, password)
     out.result(
@@ -326,29 +326,3 @@ def _registry_host(text: str) -> str:
     source = parse_source(f"oci:{host}/any")
     assert isinstance(source, OCISource)
     return source.host
-
-
-def _secret(label: str, from_standard_input: bool) -> str:
-    from llmasos.errors import InvalidRequest
-
-    if from_standard_input:
-        value = sys.stdin.readline().rstrip("\r\n")
-    else:
-        _require_terminal("--password-stdin")
-        value = typer.prompt(label, hide_input=True, err=True)
-    if not value:
-        raise InvalidRequest(t("an empty password or token"), hint=t("Run the command again."))
-    return value
-
-
-def _answer(label: str, flag: str) -> str:
-    _require_terminal(flag)
-    return str(typer.prompt(label, err=True))
-
-
-def _require_terminal(flag: str) -> None:
-    from llmasos.cli import terminal
-    from llmasos.errors import InvalidRequest
-
-    if not terminal.is_interactive():
-        raise InvalidRequest(t("nobody can be asked without a terminal"), hint=t("Pass {flag}.", flag=flag))

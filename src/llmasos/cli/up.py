@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,11 @@ from llmasos.cli.output import Output
 from llmasos.cli.serve import log_to_standard_error
 from llmasos.errors import MissingDependency
 from llmasos.i18n import t
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from llmasos.studio.accounts.door import Door
 
 app = typer.Typer()
 
@@ -25,6 +30,9 @@ def up(
             help=t("Model that is loaded at once; default: the default model."), autocompletion=complete_model
         ),
     ] = None,
+    host: Annotated[
+        str | None, typer.Option(help=t("Address to listen on; beyond this machine everybody has to sign in."))
+    ] = None,
     port: Annotated[int | None, typer.Option(help=t("Port to listen on; 0 takes a free one."))] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help=t("Open the Studio in a browser."))] = True,
     access_log: Annotated[
@@ -34,7 +42,10 @@ def up(
 ) -> None:
     """Start the Studio: the platform as a web application, with the APIs of `llmasos serve` beside it.
 
-    It listens on 127.0.0.1 only. SIGTERM and Ctrl-C finish what runs; a second one stops at once.
+    It listens on 127.0.0.1 unless told otherwise. SIGTERM and Ctrl-C finish what runs; a second one stops at once.
+
+    Where other machines can reach it, people sign in to the Studio and programs need a key. As long as there are no
+    users, it prints a code with which the first browser makes the admin.
     """
     out = Output(json=json)
     try:
@@ -51,22 +62,42 @@ def up(
     from llmasos.library.store import Library
     from llmasos.settings import get_settings
 
-    values: dict[str, Any] = {"models": (model or get_settings().default_model,), "access_log": access_log}
-    configuration = read_configuration(None, values if port is None else {**values, "port": port})
+    configuration = read_configuration(
+        None,
+        {"models": (model or get_settings().default_model,), "access_log": access_log, "host": host, "port": port},
+    )
     log_to_standard_error()
     listening = open_socket(configuration)
     service = ModelService(configuration, Library())
+    door: Door | None = None
+
+    def extend(application: FastAPI) -> None:
+        nonlocal door
+        door = mount(application, service).door
+        door.expect_the_first()
 
     def announce(server: str) -> None:
+        server = _from_here(server)
         studio = server + address.ROOT + address.home()
+        code = door.setup_code.text if door is not None and door.setup_code is not None else None
         if json:
-            out.result({"address": server, "studio": studio}, lambda: None)
+            out.result({"address": server, "studio": studio, "setup_code": code}, lambda: None)
             sys.stdout.flush()
         else:
             out.note(t("The Studio: {address}", address=studio))
             out.note(t("APIs of OpenAI and Anthropic at {address}/v1, of Ollama at /api.", address=server))
+        if not configuration.is_loopback:
+            out.warn(t("Other machines can reach it. Put a proxy with TLS before it: passwords travel as they are."))
+        if code is not None and not json:
+            out.note(t("There are no users yet. The first browser makes the admin with this code: {code}", code=code),
+                     style="bold")  # fmt: skip
         if browser:
             webbrowser.open(studio)
 
     with out.progress():
-        run(service, listening, announce, extend=lambda application: mount(application, service))
+        run(service, listening, announce, extend=extend)
+
+
+def _from_here(server: str) -> str:
+    """The address for a browser of this machine: none can go to "all addresses"."""
+    return server.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
+HEAD = "0004"  # the newest migration; a test compares it with the migrations folder
 VERSION_TABLE = "alembic_version"

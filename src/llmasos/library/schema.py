@@ -96,6 +96,29 @@ api_keys = Table(
     Column("tokens_per_minute", Integer),
 )
 
+# People who sign in to the Studio. `folded` is the name as people compare names; `password` is an argon2id hash.
+users = Table(
+    "users",
+    tables,
+    Column("id", String(16), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("folded", String(256), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("password", Text, nullable=False),
+    Column("created", String(40), nullable=False),
+    Column("signed_in", String(40)),
+)
+
+# What browsers have after signing in; `id` is a hash, as that of a key.
+sessions = Table(
+    "sessions",
+    tables,
+    Column("id", String(64), primary_key=True),
+    Column("user", String(16), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("began", String(40), nullable=False),
+    Column("used", String(40), nullable=False),
+)
+
 # Long work: see llmasos.runs. The folder of a run has its recipe, events and log; who may change `state` is decided by
 # `state` and `attempt` together, so that of two workers one gets a run.
 runs = Table(

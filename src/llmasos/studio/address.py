@@ -12,6 +12,40 @@ def home() -> str:
     return "/"
 
 
+def sign_in() -> str:
+    """Of the page on which one signs in."""
+    return "/sign-in"
+
+
+def first_admin() -> str:
+    """Of the page on which the first admin is made."""
+    return "/first-admin"
+
+
+def session() -> str:
+    """Of the answer to whether a browser is signed in."""
+    return "/session"
+
+
+OPEN_TO_ALL = frozenset({sign_in(), first_admin(), session()})
+"""What a browser gets without a session."""
+
+
+def password() -> str:
+    """Of the page on which one changes one's password."""
+    return "/password"
+
+
+def sign_out() -> str:
+    """Of what ends a session."""
+    return "/sign-out"
+
+
+def settings() -> str:
+    """Of the settings."""
+    return "/settings"
+
+
 def models() -> str:
     """Of the list of models."""
     return "/models"
@@ -40,3 +74,57 @@ def runs() -> str:
 def run(identifier: str) -> str:
     """Of one run."""
     return f"/runs/{quote(identifier, safe='')}"
+
+
+def data() -> str:
+    """Of the list of data."""
+    return "/data"
+
+
+def data_look(data: str, split: str | None = None) -> str:
+    """Of a look at data: an absolute path on this machine, or a name in the library."""
+    return f"/data/look?data={quote(data, safe='')}" + (f"&split={quote(split, safe='')}" if split else "")
+
+
+def data_prepare(data: str | None = None, layout: str | None = None) -> str:
+    """Of the recipe for preparing data, with the layout of its records as JSON."""
+    asked = {"data": data, "layout": layout}
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in asked.items() if value)
+    return "/data/prepare" + (f"?{query}" if query else "")
+
+
+def evaluate(model: str | None = None) -> str:
+    """Of the page on which evaluations are started, with a model chosen."""
+    return "/evaluate" + (f"?model={quote(model, safe='')}" if model else "")
+
+
+def leaderboard() -> str:
+    """Of the models by their scores."""
+    return "/evaluate/leaderboard"
+
+
+def comparison(first: str | None = None, second: str | None = None) -> str:
+    """Of the comparison of two evaluations, by their keys."""
+    asked = {"first": first, "second": second}
+    query = "&".join(f"{name}={quote(key, safe='')}" for name, key in asked.items() if key)
+    return "/evaluate/compare" + (f"?{query}" if query else "")
+
+
+def evaluation(key: str) -> str:
+    """Of one finished evaluation."""
+    return f"/evaluate/results/{key}"
+
+
+def evaluation_file(key: str, name: str) -> str:
+    """Of a file of a finished evaluation."""
+    return f"/evaluate/files/{key}/{name}"
+
+
+def train_on(data: str) -> str:
+    """Of the page for training, with data chosen: an absolute path on this machine, or a name in the library."""
+    return f"/train?data={quote(data, safe='')}"
+
+
+def explain(name: str | None = None) -> str:
+    """Of the page that explains a text, with a model chosen."""
+    return "/explain" + (f"?model={quote(name, safe='')}" if name else "")

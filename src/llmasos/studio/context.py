@@ -12,12 +12,15 @@ from typing import Any
 from nicegui import ui
 
 from llmasos.errors import LLMasOSError
+from llmasos.evaluation.finished import FinishedEvaluations
 from llmasos.i18n import speaking, t
 from llmasos.library.store import Library
 from llmasos.runs.queue import Queue
 from llmasos.runs.store import RunStore
 from llmasos.server.serving.service import ModelService
 from llmasos.settings import get_settings
+from llmasos.studio.accounts.door import Door
+from llmasos.studio.accounts.visitor import OWNER, Visitor
 from llmasos.studio.preferences import Preferences
 from llmasos.studio.transfers import Transfers
 
@@ -44,6 +47,16 @@ class Platform:
         return Transfers(self.library)
 
     @cached_property
+    def evaluations(self) -> FinishedEvaluations:
+        """Scores and samples."""
+        return FinishedEvaluations(self.library)
+
+    @cached_property
+    def door(self) -> Door:
+        """Who may come in."""
+        return Door(self.library.catalogue.database, self.service.configuration)
+
+    @cached_property
     def queue(self) -> Queue:
         """The runs in the background."""
         return Queue(RunStore(self.library), limit=get_settings().concurrent_runs)
@@ -55,9 +68,13 @@ class Context:
 
     platform: Platform
     preferences: Preferences
+    visitor: Visitor = OWNER
 
-    def handle(self, handler: Handler) -> Handler:
+    def handle(self, handler: Handler, *, admin: bool = False) -> Handler:
         """A handler of an event, in the person's language; what goes wrong is told with what to do next.
+
+        It does nothing for somebody whose session has ended, nor, if ``admin``, for somebody who is no admin: what a
+        page does not show can be asked for all the same.
 
         NiceGUI calls handlers in tasks of its own, which know nothing of the page they come from.
         """
@@ -66,6 +83,7 @@ class Context:
         async def handled(*arguments: Any) -> None:
             with speaking(self.preferences.language):
                 try:
+                    await self.platform.door.require(self.visitor, admin=admin)
                     found = handler(*arguments)
                     if inspect.isawaitable(found):
                         await found

@@ -8,8 +8,11 @@ from nicegui import app, ui
 from llmasos.i18n import speaking
 from llmasos.server.serving.service import ModelService
 from llmasos.studio import address, preferences, shell
+from llmasos.studio.accounts.routes import routes
+from llmasos.studio.accounts.visitor import Visitor
 from llmasos.studio.context import Context, Platform
-from llmasos.studio.guard import StudioGuard
+from llmasos.studio.favicon import FAVICON
+from llmasos.studio.guard import VISITOR, StudioGuard
 from llmasos.studio.pages import PAGES
 
 
@@ -19,21 +22,34 @@ def mount(application: FastAPI, service: ModelService) -> Platform:
 
     def root(request: Request) -> None:
         chosen = preferences.read(request)
+        visitor: Visitor = request.scope[VISITOR]
         platform.address = platform.address or str(request.base_url).rstrip("/").removesuffix(address.ROOT)
         with speaking(chosen.language):
-            shell.build(Context(platform, chosen), PAGES)
+            shell.build(Context(platform, chosen, visitor), PAGES)
+        if visitor.session is not None:
+            _leave_with_the_session(platform, visitor)
 
+    application.include_router(routes(platform.door))  # before NiceGUI, which takes every address below its own
     ui.run_with(
         application, root=root, mount_path=address.ROOT, title="LLMasOS", tailwind=False, show_welcome_message=False,
         reconnect_timeout=30.0, favicon=FAVICON,
     )  # fmt: skip
     app.config.quasar_config["loadingBar"]["skipHijack"] = True  # a bar without a name, which tells nothing of our work
-    application.add_middleware(StudioGuard, root=address.ROOT, configuration=service.configuration)
+    application.add_middleware(StudioGuard, root=address.ROOT, configuration=service.configuration, door=platform.door)
 
     return platform
 
 
-FAVICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#4338ca"/>'
-    '<path d="M9 7v18h14v-4H13V7z" fill="#fff"/><circle cx="22" cy="11" r="3.5" fill="#5fd0c2"/></svg>'
-)
+def _leave_with_the_session(platform: Platform, visitor: Visitor) -> None:
+    """Whoever opens the page anew after its session finds it empty, and the browser goes to where one signs in."""
+    client = ui.context.client
+    client.on_delete(platform.door.when_gone(visitor, client.remove_all_elements))
+    ui.add_head_html(f"""<script>
+    addEventListener("load", function wait() {{
+      if (!window.socket) return setTimeout(wait, 100);
+      window.socket.on("disconnect", async () => {{
+        const answer = await fetch("{address.ROOT}{address.session()}").catch(() => null);
+        if (answer && !(await answer.json()).signed_in) location.reload();
+      }});
+    }});
+    </script>""")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from nicegui import ui
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from llmasos import i18n
 
@@ -30,7 +30,7 @@ class Preferences:
         return {"auto": None, "light": False, "dark": True}[self.theme]
 
 
-def read(request: Request) -> Preferences:
+def read(request: HTTPConnection) -> Preferences:
     """From the cookies, else from what the browser asks for, else English."""
     chosen = request.cookies.get(_LANGUAGE_COOKIE)
     if chosen not in i18n.LANGUAGES:

@@ -11,6 +11,7 @@ from nicegui import ui
 
 from llmasos.i18n import speaking, t
 from llmasos.studio import address, preferences, theme
+from llmasos.studio.accounts.door import FORM_TOKEN
 from llmasos.studio.context import Context
 from llmasos.studio.page import Page
 
@@ -32,6 +33,7 @@ def build(context: Context, pages: Sequence[Page]) -> None:
         ui.space()
         _theme_button(context)
         _language_button(context)
+        _person_button(context)
     # The browser opens it where there is room: asking the browser from here fails when the page goes away meanwhile.
     drawer = ui.left_drawer(value=False).classes("side")
     drawer.props(f'show-if-above width=224 breakpoint={_NARROW} aria-label="{t("Navigation")}"')
@@ -85,3 +87,21 @@ def _language_button(context: Context) -> None:
     with ui.button(icon="translate").props(f'flat round dense aria-label="{t("Language")}"'), ui.menu():
         for code, name in _LANGUAGES.items():
             ui.menu_item(name, lambda code=code: preferences.change(context.preferences, language=code))
+
+
+def _person_button(context: Context) -> None:
+    """Who is signed in, and how to change that. A form signs out, so that the browser forgets its cookie."""
+    visitor = context.visitor
+    if visitor.name is None or visitor.session is None:
+        return
+    token = context.platform.door.form_token(visitor.session)
+    with ui.button(icon="account_circle").props(f'flat round dense aria-label="{t("Account")}"'), ui.menu():
+        with ui.element("div").classes("person"):
+            ui.label(visitor.name)
+            ui.label(t("admin") if visitor.is_admin else t("member")).classes("small soft")
+        ui.menu_item(t("Change the password"), lambda: ui.navigate.to(address.ROOT + address.password()))
+        ui.html(
+            f'<form method="post" action="{address.ROOT}{address.sign_out()}">'
+            f'<input type="hidden" name="{FORM_TOKEN}" value="{token}"><button>{t("Sign out")}</button></form>',
+            sanitize=False,
+        ).classes("person")

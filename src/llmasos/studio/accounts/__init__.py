@@ -1,0 +1,1 @@
+"""Who may use the Studio: people, their passwords, sessions, and the door that everybody passes."""
