@@ -96,26 +96,15 @@ def prepare(
 
 def _queue(out: Output, library: Library, recipe: Path, changes: list[str], accept_license: bool) -> None:
     """Queue a preparation as a run."""
-    import yaml
-
     from llmasos.cli.runs_text import show_queued
+    from llmasos.data.queueing import queue_preparation
     from llmasos.data.recipe import DataRecipe
     from llmasos.recipe import loading
-    from llmasos.runs.queue import Queue
     from llmasos.runs.store import RunStore
-    from llmasos.settings import get_settings
 
     checked = loading.check(loading.read(recipe), DataRecipe, changes)
-    store = RunStore(library)
-    run = store.create(
-        "data",
-        yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        name=checked.name,
-        recipe_folder=recipe.absolute().parent,
-        accept_license=accept_license,
-    )
-    Queue(store, limit=get_settings().concurrent_runs).dispatch()
-    show_queued(out, store.get(run.id) or run, store)
+    run = queue_preparation(checked, recipe.absolute().parent, library=library, accept_license=accept_license)
+    show_queued(out, run, RunStore(library))
 
 
 @group.command("report")

@@ -84,10 +84,10 @@ def prepare(
         IntegrityError: a file is damaged.
     """
     name = Reference.parse(recipe.name) if recipe.name is not None else None
-    tokens = _tokens(recipe, open_model)
+    tokens = tokens_of(recipe, open_model)
     shard_bytes = max(int(recipe.execution.shard_megabytes * 2**20), 1)
     plan = make_plan(recipe.sources, folder, shard_bytes=shard_bytes)
-    kind = _kind(plan)
+    kind = kind_of(plan)
     _check_names(recipe, plan)
     steps = resolved_steps(recipe, folder)
     for warning in warn_about_steps(steps, [kind]):
@@ -147,8 +147,8 @@ class _Task:
 
 def _run(task: _Task, name: Reference | None) -> Prepared:
     recipe, plan, work, tokens = task.recipe, task.plan, task.work, task.tokens
-    splits = _splits(recipe, plan)
-    divided = tuple(sections(task.steps, tokens, _assign(recipe, plan)))
+    splits = splits_of(recipe, plan)
+    divided = tuple(sections(task.steps, tokens, assignment_of(recipe, plan)))
     stages = Stages(work, len(plan.shards), divided, splits, recipe.seed)
     resumed = stages.run(recipe.execution)
     accounts = stages.accounts()
@@ -212,7 +212,8 @@ def _portable(sources: Sequence[SourcePlan]) -> list[dict[str, Any]]:
     ]
 
 
-def _tokens(recipe: DataRecipe, open_model: Callable[[str], ModelFolder]) -> TokensConfig | None:
+def tokens_of(recipe: DataRecipe, open_model: Callable[[str], ModelFolder]) -> TokensConfig | None:
+    """The step that counts tokens, if the recipe names a model; raises what opening the model raises."""
     if recipe.tokens is None:
         return None
     from llmasos.modeling.tokenizer_files import load_tokenizer
@@ -224,7 +225,7 @@ def _tokens(recipe: DataRecipe, open_model: Callable[[str], ModelFolder]) -> Tok
     )
 
 
-def _kind(plan: Plan) -> str:
+def kind_of(plan: Plan) -> str:
     """The kind of all samples."""
     kinds = {source.name: source.layout.kind for source in plan.sources}
     if len(set(kinds.values())) > 1:
@@ -254,13 +255,14 @@ def _check_names(recipe: DataRecipe, plan: Plan) -> None:
         )
 
 
-def _splits(recipe: DataRecipe, plan: Plan) -> tuple[str, ...]:
+def splits_of(recipe: DataRecipe, plan: Plan) -> tuple[str, ...]:
     """Names of all splits, train first."""
     parts = recipe.split.parts if recipe.split is not None else {}
     return tuple(dict.fromkeys([TRAIN, *parts, *(source.into for source in plan.sources)]))
 
 
-def _assign(recipe: DataRecipe, plan: Plan) -> AssignConfig | None:
+def assignment_of(recipe: DataRecipe, plan: Plan) -> AssignConfig | None:
+    """The step that divides and mixes the rows, if there is anything to divide or mix."""
     if recipe.split is None and recipe.mix is None and all(source.into == TRAIN for source in plan.sources):
         return None
     return AssignConfig(

@@ -42,15 +42,22 @@ def make_facts(
         "totals": {"read": read, "added": added, "rejected": rejected, "kept": kept},
         "splits": {name: count for name, count in rows_by_split.items() if count},
         "sources": [_source(source.model_dump(mode="json")) for source in plan.sources],
-        "steps": [_step(account) for account in accounts],
+        "steps": [step_facts(account) for account in accounts],
         "warnings": list(warnings),
+        **measured_facts(statistics),
+        "tokens": _tokens(recipe, statistics),
+    }
+
+
+def measured_facts(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """What the rows themselves say, from :func:`llmasos.data.report.statistics.merge_statistics`."""
+    return {
         "lengths": _histogram(statistics["lengths"]),
         "characters": statistics["characters"],
         "languages": _shares(statistics["languages"], statistics["sampled"]),
         "sampled": statistics["sampled"],
         "labels": dict(sorted(statistics["labels"].items(), key=lambda item: (-item[1], item[0]))),
         "rows_by_source": statistics["sources"],
-        "tokens": _tokens(recipe, statistics),
     }
 
 
@@ -78,7 +85,8 @@ def _source(plan: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _step(account: StepAccount) -> dict[str, Any]:
+def step_facts(account: StepAccount) -> dict[str, Any]:
+    """What one step did, with examples."""
     return {
         "name": account.name,
         "rows_in": account.rows_in,

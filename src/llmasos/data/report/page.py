@@ -1,8 +1,8 @@
-"""The report as one HTML file that needs no network."""
+"""The report as one HTML file that needs no network, and its parts for other pages. Every text in them is escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib import resources
 from typing import Any
@@ -21,24 +21,34 @@ def page(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> str:
     """The page, in the language in force."""
     title = facts["name"] or t("Prepared data set")
     style = (resources.files("llmasos.data.report") / "style.css").read_text(encoding="utf-8")
+    return (
+        f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
+        f"<body><main>{_head(facts, title)}{body(facts, estimate)}</main></body></html>\n"
+    )
+
+
+def body(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> str:
+    """Everything below the title."""
     made = t("Made by LLMasOS {version}. Seed {seed}.", version=__version__, seed=facts["seed"])
     parts = [
-        _head(facts, title),
         _figures(facts, estimate),
-        *(f'<p class="warn">{text(warning)}</p>' for warning in facts.get("warnings", ())),
-        _steps(facts),
+        warnings(facts.get("warnings", ())),
+        steps(facts),
         step_details(facts),
-        _lengths(facts),
-        _content(facts),
+        lengths(facts),
+        content(facts),
         _tokens(facts, estimate) if facts["tokens"] else "",
         _sources(facts),
         f'<p class="soft">{text(made)}</p>',
     ]
-    return (
-        f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return "".join(parts)
+
+
+def warnings(sentences: Iterable[str]) -> str:
+    """What should be known before anything else."""
+    return "".join(f'<p class="warn">{text(sentence)}</p>' for sentence in sentences)
 
 
 def _head(facts: Mapping[str, Any], title: str) -> str:
@@ -69,7 +79,8 @@ def _figures(facts: Mapping[str, Any], estimate: Mapping[str, Any] | None) -> st
     return f'<div class="figures">{boxes}</div>'
 
 
-def _steps(facts: Mapping[str, Any]) -> str:
+def steps(facts: Mapping[str, Any]) -> str:
+    """How many rows went into each step and came out of it."""
     rows = []
     for step in facts["steps"]:
         added = f" + {number(step['added'])}" if step["added"] else ""
@@ -108,7 +119,8 @@ def _short(value: int) -> str:
     return f"{value / 1000:g}k" if value >= 10_000 else str(value)
 
 
-def _lengths(facts: Mapping[str, Any]) -> str:
+def lengths(facts: Mapping[str, Any]) -> str:
+    """How long the rows are, in characters and, where they were counted, in tokens."""
     label = t("Length of the rows in characters")
     left = f"<div><h3>{text(label)}</h3>" + _histogram(
         facts["lengths"], label=label,
@@ -124,7 +136,8 @@ def _lengths(facts: Mapping[str, Any]) -> str:
     return f'<section><h2>{text(t("Lengths"))}</h2><div class="two">{left}{right}</div></section>'
 
 
-def _content(facts: Mapping[str, Any]) -> str:
+def content(facts: Mapping[str, Any]) -> str:
+    """Splits, sources, classes and languages."""
     kept = facts["totals"]["kept"]
 
     def block(title: str, counts: Mapping[str, int]) -> str:
@@ -135,7 +148,7 @@ def _content(facts: Mapping[str, Any]) -> str:
         rest = f'<p class="soft">{text(t("and {count} more", count=more))}</p>' if more > 0 else ""
         return f"<div><h3>{text(title)}</h3>{bars(entries, label=title)}{rest}</div>"
 
-    blocks = [block(t("Splits"), facts["splits"])]
+    blocks = [block(t("Splits"), facts["splits"])] if facts["splits"] else []
     if len(facts["rows_by_source"]) > 1:
         blocks.append(block(t("Sources"), facts["rows_by_source"]))
     if facts["labels"]:

@@ -32,7 +32,7 @@ def find_library_data_set(source: LibrarySource) -> Found:
     view = library.view(version, verify=get_settings().verify_on_load)
     files = split_files(view, source.split)
     if not files:
-        splits = sorted({name for path in (view / "data").glob("*") if (name := _split_of(path)) is not None})
+        splits = split_names(view)
         raise NotFound(
             t("{reference} has no split {split!r}", reference=source.reference, split=source.split),
             hint=t("It has: {splits}.", splits=", ".join(splits) or "-"),
@@ -45,6 +45,11 @@ def find_library_data_set(source: LibrarySource) -> Found:
 def split_files(folder: Path, split: str) -> list[Path]:
     """The files of a split in the folder of a prepared data set."""
     return sorted(path for path in (folder / "data").glob("*") if _split_of(path) == split)
+
+
+def split_names(folder: Path) -> list[str]:
+    """The splits in the folder of a prepared data set."""
+    return sorted({name for path in (folder / "data").glob("*") if (name := _split_of(path)) is not None})
 
 
 def _split_of(path: Path) -> str | None:

@@ -58,9 +58,9 @@ def make_plan(sources: Sequence[Source], folder: Path, *, shard_bytes: int) -> P
         InvalidRecipe: names collide, a format or layout is not known.
         IntegrityError: a file is damaged.
     """
-    found = [_find(source, folder) for source in sources]
+    found = [find_source(source, folder) for source in sources]
     total = sum(path.stat().st_size for item in found for path in item.files)
-    names = _names(sources)
+    names = source_names(sources)
     with progress.current().task(t("look at the files"), total=total, unit="B") as task:
         plans = tuple(
             _plan_source(source, name, item, shard_bytes, task.advance)
@@ -69,7 +69,7 @@ def make_plan(sources: Sequence[Source], folder: Path, *, shard_bytes: int) -> P
     return Plan(sources=plans, shards=cut_into_shards(plans, shard_bytes))
 
 
-def _names(sources: Sequence[Source]) -> list[str]:
+def source_names(sources: Sequence[Source]) -> list[str]:
     """The names of the sources, made where none is given."""
     names: list[str] = []
     for source in sources:
@@ -96,7 +96,7 @@ def _default_name(source: Source) -> str:
     return stem.split(".")[0] or "data"
 
 
-def _find(source: Source, folder: Path) -> Found:
+def find_source(source: Source, folder: Path) -> Found:
     if isinstance(source, FileSource):
         return find_files([source.path] if isinstance(source.path, str) else source.path, folder, source.format)
     if isinstance(source, AlignedSource):

@@ -23,6 +23,18 @@ _FORMATS: dict[str, FileFormat] = {
 }  # fmt: skip
 _TEXT_FORMATS = ("jsonl", "json", "csv", "tsv", "text", "markdown")
 
+ENDINGS: tuple[str, ...] = tuple(_FORMATS)
+"""Endings of names that tell a format; one of :data:`~llmasos.data.sources.compression.SUFFIXES` may follow."""
+
+
+def ending_of(name: str) -> str | None:
+    """The ending that tells the format of a file of this name, with that of its compression: ``.csv.gz``; ``None`` if
+    no format is known by it."""
+    path = Path(name)
+    compressed = path.suffix if path.suffix.lower() in SUFFIXES else ""
+    ending = Path(path.stem).suffix if compressed else path.suffix
+    return ending + compressed if ending.lower() in _FORMATS else None
+
 
 def format_of(path: Path) -> FileFormat | None:
     """The format of a file by its name, compression aside; ``None`` if it is not known."""

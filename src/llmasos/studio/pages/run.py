@@ -25,6 +25,7 @@ from llmasos.studio import address
 from llmasos.studio.components import parts
 from llmasos.studio.components.run_line import TONES
 from llmasos.studio.context import Context
+from llmasos.studio.datasets.report import show_report
 from llmasos.studio.page import Page
 
 _LOG_LINES = 200
@@ -59,9 +60,11 @@ class _Watch:
             self._bar = parts.Bar(t("Progress"))
             self._facts = ui.element("div")
             self._failure = ui.element("div")
-        with parts.card():
+        self._report = ui.element("div")
+        with parts.card() as self._curves_card:
             parts.title_line(2, t("Curves"))
             self._curves = ui.element("div").classes("curves")
+        self._curves_card.set_visibility(run.kind != "data")
         with parts.card() as self._sample_card:
             parts.title_line(2, t("What the model writes"))
             self._sample = ui.element("div").classes("talk")
@@ -117,6 +120,8 @@ class _Watch:
                     ui.label(failure.hint).classes("soft")
             if self._run.can_resume:
                 ui.label(t("It can go on where it stopped.")).classes("soft")
+        if self._run.kind == "data" and self._run.state is State.SUCCEEDED:
+            self._show_data()
         self._buttons.clear()
         with self._buttons:
             if self._run.state in ACTIVE:
@@ -127,6 +132,14 @@ class _Watch:
                 ui.button(t("Go on"), icon="play_arrow", on_click=self._context.handle(self._resume)).props(
                     "unelevated no-caps"
                 )
+
+    def _show_data(self) -> None:
+        """What a preparation made, and its report."""
+        made = str(self._run.result.get("name") or self._run.result.get("digest"))
+        self._report.clear()
+        with self._report:
+            ui.link(t("To the data set {name}", name=made), address.data_look(made))
+            show_report(self._context, made)
 
     def _show_curves(self) -> None:
         try:
