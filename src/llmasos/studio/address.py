@@ -61,6 +61,13 @@ def model_name(part: str) -> str:
     return unquote(part).replace("~", "/")
 
 
+def compare_models(first: str | None = None, second: str | None = None) -> str:
+    """Of two models side by side."""
+    asked = {"first": first, "second": second}
+    query = "&".join(f"{name}={quote(model, safe='')}" for name, model in asked.items() if model)
+    return "/models/compare" + (f"?{query}" if query else "")
+
+
 def playground(name: str | None = None) -> str:
     """Of the playground, with a model chosen."""
     return "/playground" + (f"?model={quote(name, safe='')}" if name else "")
@@ -128,3 +135,10 @@ def train_on(data: str) -> str:
 def explain(name: str | None = None) -> str:
     """Of the page that explains a text, with a model chosen."""
     return "/explain" + (f"?model={quote(name, safe='')}" if name else "")
+
+
+def train(goal: str | None = None, model: str | None = None) -> str:
+    """Of the page for training, with a goal (a kind of recipe) and a model chosen; see also :func:`train_on`."""
+    asked = {"goal": goal, "model": model}
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in asked.items() if value)
+    return "/train" + (f"?{query}" if query else "")

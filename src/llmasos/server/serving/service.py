@@ -197,6 +197,17 @@ class ModelService:
         async with self._in_use(self._local(name), None) as loaded:
             return await asyncio.to_thread(work, loaded.local.model)
 
+    async def with_adapter(self, name: str, work: Callable[[Model, str | None], Any]) -> Any:
+        """:meth:`with_model` for work that needs the adapter of that name, as the engine knows it, too.
+
+        Raises:
+            LLMasOSError: as :meth:`with_model`; or the adapter does not fit.
+        """
+        target = self._local(name)
+        async with self._in_use(target, None) as loaded:
+            adapter = await self._adapter(loaded, target)
+            return await asyncio.to_thread(work, loaded.local.model, adapter)
+
     async def load(self, name: str, keep_alive: float | None = None) -> float:
         """Load a model if it is not loaded, and return how many seconds that took.
 
