@@ -9,7 +9,7 @@ from torch.nn import functional
 from llmasos.training.kernels.attention import BLOCK, attend
 from llmasos.training.kernels.documents import document_attention
 
-LENGTHS = (5, BLOCK + 44, 1, 2 * BLOCK + 3, 30)
+LENGTHS = (5, BLOCK + 44, 1, 2 * BLOCK + 3, 30, 4, 26, 5, 29, 1)
 
 
 def tensors(kv_heads: int = 2) -> list[torch.Tensor]:
@@ -83,3 +83,17 @@ def test_windows(causal: bool) -> None:
         weights = torch.softmax((0.3 * q @ k.transpose(1, 2)).masked_fill(~seen, float("-inf")), -1)
         torch.testing.assert_close(found[:, part], weights @ v, rtol=1e-9, atol=1e-10)
         start += length
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_dropout_leaves_out_some_of_what_each_token_sees(causal: bool) -> None:
+    """With unit vectors as values the output is the weights: each is gone, or larger by what is gone on average."""
+    lengths, share = (9, 12, 7, 12), 0.25
+    torch.manual_seed(0)
+    query, key = (torch.randn(1, sum(lengths), 12, dtype=torch.float64) for _ in range(2))
+    value = torch.cat([torch.eye(12, dtype=torch.float64)[:length] for length in lengths])[None]
+    whole = document_attention(query, key, value, lengths, scaling=0.3, causal=causal)
+    found = document_attention(query, key, value, lengths, scaling=0.3, causal=causal, dropout=share)
+    kept = found != 0
+    torch.testing.assert_close(found[kept], whole[kept] / (1 - share))
+    assert 0.6 < kept.sum() / (whole != 0).sum() < 0.9

@@ -1,8 +1,9 @@
 """Attention within documents, with a backward pass for CPUs.
 
-The forward pass is torch's flash attention, one document at a time. Its backward pass on CPUs multiplies small matrices
-in float32; here the probabilities of a block of queries are computed again and all but one product runs in the number
-format of the tensors, as Dao (2023, "FlashAttention-2") describes it. On other devices torch's own is used.
+The forward pass is torch's flash attention, documents of like length together. Its backward pass on CPUs multiplies
+small matrices in float32; here the probabilities of a block of queries are computed again and all but one product runs
+in the number format of the tensors, as Dao (2023, "FlashAttention-2") describes it. On other devices torch's own is
+used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from llmasos.training.kernels.groups import groups_of
 
 BLOCK = 256
 """Queries whose probabilities are in memory at once."""
@@ -56,17 +59,20 @@ class _Attention(torch.autograd.Function):
 def forward(
     query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], *, scaling: float, causal: bool
 ) -> tuple[Tensor, Tensor]:
-    """The output (T, heads, dim), and the (heads, T) logarithms of the sums of exponents for :func:`backward`."""
+    """The output (T, heads, dim), and the (T, heads) logarithms of the sums of exponents for :func:`backward`."""
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
-    log_sums = query.new_empty((query.shape[1], len(query)), dtype=torch.promote_types(query.dtype, torch.float32))
-    start = 0
-    for length in lengths:
-        part = slice(start, start + length)
-        q, k, v = (tensor[part].transpose(0, 1)[None] for tensor in (query, key, value))
-        found, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scaling)
-        output[part] = found[0].transpose(0, 1)
-        log_sums[:, part] = sums[0]
-        start += length
+    log_sums = query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))
+    for group in groups_of(lengths, query.device):
+        q, k, v = (group.take(tensor).transpose(1, 2) for tensor in (query, key, value))
+        mask = None
+        if group.real is not None and not causal:  # else padding comes after what looks back
+            mask = q.new_zeros(group.documents, 1, 1, group.length)
+            mask.masked_fill_(~group.real[:, None, None], -torch.inf)
+        found, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, causal, attn_mask=mask, scale=scaling
+        )
+        group.put(found.transpose(1, 2), output)
+        group.put(sums.transpose(1, 2), log_sums)
     return output, log_sums
 
 
@@ -83,70 +89,83 @@ def backward(
     causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, from that of the output (T, heads, dim)."""
-    exact = log_sums.dtype
     grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-    mean = (grad * output).sum(-1, dtype=exact).T  # (heads, T)
-    start = 0
-    for length in lengths:
-        part = slice(start, start + length)
-        _backward_document(
-            tuple(tensor[part] for tensor in (grad, query, key, value)),
-            log_sums[:, part],
-            mean[:, part],
-            tuple(tensor[part] for tensor in grads),
+    mean = (grad * output).sum(-1, dtype=log_sums.dtype)  # (T, heads)
+    for group in groups_of(lengths, query.device):
+        found = _backward_group(
+            (group.take(grad), group.take(query), group.take(key), group.take(value)),
+            (group.take(log_sums), group.take(mean)),
+            group.real,
             scaling,
             causal,
         )
-        start += length
+        for values, row in zip(found, grads, strict=True):
+            group.put(values, row)
     return grads
 
 
-def _backward_document(
-    given: tuple[Tensor, ...], log_sums: Tensor, mean: Tensor, grads: tuple[Tensor, ...], scaling: float, causal: bool
-) -> None:
-    """Write the gradients of one document of L tokens.
+def _backward_group(
+    given: tuple[Tensor, Tensor, Tensor, Tensor],
+    sums: tuple[Tensor, Tensor],
+    real: Tensor | None,
+    scaling: float,
+    causal: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query (N, L, heads, dim), key and value (N, L, kv heads, dim) of N documents of L tokens.
 
     Heads that share keys and values are rows of one matrix: G * n rows for n queries.
+
+    Args:
+        given: gradient of the output, query, key, value.
+        sums: (N, L, heads) logarithms of the sums of exponents, and means of the gradient.
+        real: (N, L) false where padding is; it neither sees nor is seen.
     """
     grad, query, key, value = given
-    exact = log_sums.dtype
-    length, kv_heads = key.shape[:2]
-    groups = query.shape[1] // kv_heads
-    k, v = key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous()  # (kv heads, L, dim)
+    exact = sums[0].dtype
+    documents, length, kv_heads = key.shape[:3]
+    heads = query.shape[2]
+    k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (key, value))  # (N * kv heads, L, dim)
     k_exact = k.to(exact)
     single = length <= BLOCK
-    sum_k = None if single else torch.zeros_like(k, dtype=exact)
+    assert single or real is None, "documents of several blocks stand alone"
+    grad_q = torch.empty_like(query)
+    sum_k = None if single else torch.zeros_like(k_exact)
     sum_v = None if single else torch.zeros_like(v, dtype=exact)
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
         seen = stop if causal else length
-        q, g = (_grouped(tensor[start:stop], kv_heads) for tensor in (query, grad))
-        offset = log_sums[:, start:stop].reshape(kv_heads, -1, 1).neg()
+        q, g = (_grouped(tensor[:, start:stop], kv_heads) for tensor in (query, grad))
+        offset, mean = (_grouped(tensor[:, start:stop, :, None], kv_heads).neg() for tensor in sums)
         scores = torch.baddbmm(offset, q.to(exact), k_exact[:, :seen].transpose(1, 2), alpha=scaling)
         if causal:  # before the exponential: a later key may score so high that it overflows
-            _hide_future(scores.view(kv_heads, groups, stop - start, seen)[..., start:])
+            _hide_future(scores.view(len(scores), -1, stop - start, seen)[..., start:])
+        if real is not None:
+            hidden = ~(real[:, :, None] & real[:, None])
+            pairs = scores.view(documents, kv_heads, -1, length, length)
+            pairs.masked_fill_(hidden[:, None, None], -torch.inf)
         weights = scores.exp_().to(q.dtype)
         part_v = weights.transpose(1, 2) @ g
-        offset = mean[:, start:stop].reshape(kv_heads, -1, 1).neg().to(q.dtype)
-        slope = weights.mul_(torch.baddbmm(offset, g, v[:, :seen].transpose(1, 2)))
+        slope = weights.mul_(torch.baddbmm(mean.to(q.dtype), g, v[:, :seen].transpose(1, 2)))
         part_k = (slope.transpose(1, 2) @ q).mul_(scaling)
         part_q = (slope @ k[:, :seen]).mul_(scaling)
-        grads[0][start:stop] = part_q.view(kv_heads, groups, stop - start, -1).permute(2, 0, 1, 3).flatten(1, 2)
+        part_q = part_q.view(documents, kv_heads, heads // kv_heads, stop - start, -1)
+        grad_q[:, start:stop] = part_q.permute(0, 3, 1, 2, 4).flatten(2, 3)
         if sum_k is None or sum_v is None:
-            grads[1].copy_(part_k.transpose(0, 1))
-            grads[2].copy_(part_v.transpose(0, 1))
+            grad_k, grad_v = part_k, part_v
         else:
             sum_k[:, :seen] += part_k
             sum_v[:, :seen] += part_v
     if sum_k is not None and sum_v is not None:
-        grads[1].copy_(sum_k.transpose(0, 1))
-        grads[2].copy_(sum_v.transpose(0, 1))
+        grad_k, grad_v = sum_k.to(k.dtype), sum_v.to(v.dtype)
+    shape = documents, kv_heads, length, -1
+    return grad_q, grad_k.view(shape).transpose(1, 2), grad_v.view(shape).transpose(1, 2)
 
 
 def _grouped(tensor: Tensor, kv_heads: int) -> Tensor:
-    """(n, heads, dim) to (kv heads, G * n, dim)."""
-    n, heads, dim = tensor.shape
-    return tensor.view(n, kv_heads, heads // kv_heads, dim).permute(1, 2, 0, 3).reshape(kv_heads, -1, dim)
+    """(N, n, heads, dim) to (N * kv heads, G * n, dim), a copy."""
+    documents, n, heads, dim = tensor.shape
+    parts = tensor.reshape(documents, n, kv_heads, heads // kv_heads, dim)
+    return parts.permute(0, 2, 3, 1, 4).reshape(documents * kv_heads, -1, dim)
 
 
 def _hide_future(scores: Tensor) -> None:

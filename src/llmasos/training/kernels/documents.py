@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmasos.training.kernels.attention import attend
+from llmasos.training.kernels.groups import groups_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -99,21 +100,23 @@ def document_attention(
     if query.device.type == "cpu" and not (dropout or windowed) and query.shape[-1] == value.shape[-1]:
         queries, keys, values = (tensor.transpose(0, 1) for tensor in (query, key, value))
         return attend(queries, keys, values, lengths, scaling=scale, causal=causal).transpose(0, 1)
-    grouped = query.shape[0] != key.shape[0]
-    outputs = []
-    start = 0
-    for length in lengths:
-        stop = start + length
-        q, k, v = query[None, :, start:stop], key[None, :, start:stop], value[None, :, start:stop]
-        mask = _band(length, window, causal, query.device) if window is not None and length > window else None
-        outputs.append(
-            functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal and mask is None, scale=scale,
-                enable_gqa=grouped,
-            )[0]
+    shared = query.shape[0] != key.shape[0]
+    rows = [tensor.transpose(0, 1) for tensor in (query, key, value)]  # (tokens, heads, dim)
+    output = rows[0].new_empty(*rows[0].shape[:2], value.shape[-1])
+    for group in groups_of(lengths, query.device):
+        q, k, v = (group.take(row).transpose(1, 2) for row in rows)
+        mask = None
+        if window is not None and group.length > window:
+            mask = _band(group.length, window, causal, query.device)
+        if group.real is not None and not causal:  # else padding comes after what looks back
+            real = group.real[:, None, None]
+            mask = real if mask is None else mask & real
+        found = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal and mask is None, scale=scale,
+            enable_gqa=shared,
         )  # fmt: skip
-        start = stop
-    return torch.cat(outputs, 1)
+        group.put(found.transpose(1, 2), output)
+    return output.transpose(0, 1)
 
 
 def _band(length: int, window: int, causal: bool, device: torch.device) -> Tensor:
