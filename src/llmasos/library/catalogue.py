@@ -149,6 +149,17 @@ class Catalogue:
         with self.database.read() as connection:
             return self._lineage(connection, lineage.c.id.in_(used))
 
+    def recorded_names(self, repository: str) -> dict[str, tuple[str, ...]]:
+        """The names ``repository:tag`` that steps gave their versions, by digest, whether they point there still."""
+        query = select(lineage.c.version, lineage.c.name).where(
+            lineage.c.name.startswith(f"{repository}:", autoescape=True)
+        )
+        found: dict[str, dict[str, None]] = {}
+        with self.database.read() as connection:
+            for version, name in connection.execute(query.order_by(lineage.c.id)):
+                found.setdefault(version, {})[name] = None
+        return {version: tuple(names) for version, names in found.items()}
+
     def _lineage(self, connection: Connection, condition: Any) -> list[LineageRow]:
         rows = connection.execute(select(lineage).where(condition).order_by(lineage.c.id)).all()
         inputs: dict[int, list[tuple[str, str | None, str | None]]] = {}

@@ -1,16 +1,18 @@
-"""Downloads that somebody started in the Studio: they belong to the server, so that a closed tab ends none."""
+"""Downloads and uploads of the Studio: they belong to the server, so that a closed tab ends none."""
 
 from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from llmasos import progress
 from llmasos.errors import InUse, LLMasOSError
 from llmasos.i18n import t
-from llmasos.library import acquire
+from llmasos.library import acquire, delivery
+from llmasos.library.sources.oci import PushReport
 from llmasos.library.store import Library
 
 Outcome = Literal["running", "done", "failed"]
@@ -18,17 +20,21 @@ Outcome = Literal["running", "done", "failed"]
 
 @dataclass
 class Transfer:
-    """One download.
+    """One download, or one upload.
 
     Attributes:
+        target: where an upload goes.
         completed, total: bytes, as far as they are known.
+        report: what an upload sent.
     """
 
     reference: str
+    target: str | None = None
     completed: float = 0.0
     total: float | None = None
     outcome: Outcome = "running"
     error: LLMasOSError | None = None
+    report: PushReport | None = None
     _tasks: dict[int, progress.Event] = field(default_factory=dict, repr=False)
 
     @property
@@ -51,16 +57,16 @@ class Transfer:
 
 
 class Transfers:
-    """All downloads since the server started, by what is downloaded."""
+    """All downloads and uploads since the server started, by what goes where."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._lock = threading.Lock()
-        self._by_reference: dict[str, Transfer] = {}
+        self._newest: dict[tuple[str, str | None], Transfer] = {}
 
-    def of(self, reference: str) -> Transfer | None:
-        """The newest download of a reference."""
-        return self._by_reference.get(reference)
+    def of(self, reference: str, target: str | None = None) -> Transfer | None:
+        """The newest download of a reference, or its newest upload to a target."""
+        return self._newest.get((reference, target))
 
     def start(self, reference: str, *, accept_license: bool = False) -> Transfer:
         """Begin a download; what had arrived before an interruption is not fetched again.
@@ -68,26 +74,50 @@ class Transfers:
         Raises:
             InUse: it is being downloaded.
         """
+        return self._begin(
+            Transfer(reference), t("{reference} is being downloaded", reference=reference), f"pull {reference}",
+            lambda _: acquire.pull(reference, library=self._library, accept_license=accept_license),
+        )  # fmt: skip
+
+    def push(self, reference: str, target: str) -> Transfer:
+        """Begin an upload to a registry; what it has already is not sent again.
+
+        Args:
+            target: ``oci:host/repository:tag``.
+
+        Raises:
+            InUse: it is being sent there.
+        """
+
+        def send(transfer: Transfer) -> None:
+            transfer.report = delivery.push(reference, target, library=self._library)
+
+        return self._begin(
+            Transfer(reference, target), t("{reference} is being sent to {target}", reference=reference, target=target),
+            f"push {reference}", send,
+        )  # fmt: skip
+
+    def _begin(self, transfer: Transfer, refusal: str, name: str, work: Callable[[Transfer], object]) -> Transfer:
+        key = transfer.reference, transfer.target
         with self._lock:
-            present = self._by_reference.get(reference)
+            present = self._newest.get(key)
             if present is not None and present.outcome == "running":
-                raise InUse(t("{reference} is being downloaded", reference=reference))
-            transfer = self._by_reference[reference] = Transfer(reference)
+                raise InUse(refusal)
+            self._newest[key] = transfer
         context = contextvars.copy_context()
-        threading.Thread(
-            target=lambda: context.run(self._pull, transfer, accept_license), name=f"pull {reference}", daemon=True
-        ).start()
+        threading.Thread(target=lambda: context.run(_do, transfer, work), name=name, daemon=True).start()
         return transfer
 
-    def _pull(self, transfer: Transfer, accept_license: bool) -> None:
-        try:
-            with progress.reporting(transfer.take):
-                acquire.pull(transfer.reference, library=self._library, accept_license=accept_license)
-        except LLMasOSError as error:
-            transfer.error, transfer.outcome = error, "failed"
-        else:
-            transfer.outcome = "done"
-        finally:
-            if transfer.outcome == "running":  # a defect, which the thread tells the log; nobody must wait for it
-                transfer.error = LLMasOSError(t("the download failed because of a defect; the log has the reason"))
-                transfer.outcome = "failed"
+
+def _do(transfer: Transfer, work: Callable[[Transfer], object]) -> None:
+    try:
+        with progress.reporting(transfer.take):
+            work(transfer)
+    except LLMasOSError as error:
+        transfer.error, transfer.outcome = error, "failed"
+    else:
+        transfer.outcome = "done"
+    finally:
+        if transfer.outcome == "running":  # a defect, which the thread tells the log; nobody must wait for it
+            transfer.error = LLMasOSError(t("the transfer failed because of a defect; the log has the reason"))
+            transfer.outcome = "failed"

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 from nicegui import ui
 
 from llmasos import hardware
 from llmasos.i18n import t
+from llmasos.runs.run import Run
 from llmasos.settings import get_settings
-from llmasos.studio import address
+from llmasos.studio import address, first_steps
 from llmasos.studio.components import parts
+from llmasos.studio.components.later import later
 from llmasos.studio.components.run_line import no_runs, run_line
+from llmasos.studio.components.transfer_line import TransferLine
 from llmasos.studio.context import Context
 from llmasos.studio.page import Page
 from llmasos.units import format_bytes
 
 _RECENT = 5
+_REFRESH = 2.0
+_LOOK = 0.2
 
 
 def build(context: Context) -> None:
     """The page."""
+    library = context.platform.library
+    model = get_settings().default_model
     with parts.heading(t("Welcome"), t("From a language model to an application, on this machine.")):
         pass
-    with ui.element("div").classes("grid"):
-        _step("forum", t("Talk to a model"), t("Ask, listen, compare; with every setting at hand."),
-              address.playground(get_settings().default_model))  # fmt: skip
-        _step("view_in_ar", t("Look at the models"), t("What is on this machine, and what can be had."),
-              address.models())  # fmt: skip
-        _step("insights", t("Follow the runs"), t("Training, preparation and evaluation, live."), address.runs())
+    with ui.element("div").classes("grid steps"):
+        _Step(
+            context, "forum", t("Talk to a model"), t("Ask, listen, compare; with every setting at hand."), t("Talk"),
+            lambda: model, lambda: address.playground(model),
+        )  # fmt: skip
+        _Step(
+            context, "school", t("Teach a model"),
+            t("220 messages of customers, four topics: a model learns to sort them, in about a minute."),
+            t("Fine-tune on the sample data"), first_steps.sample_model,
+            lambda: _run(first_steps.fine_tune(library)),
+        )  # fmt: skip
+        _Step(
+            context, "fact_check", t("Examine a model"),
+            t("A few questions of three tasks, every answer on record, scores with intervals."), t("Evaluate"),
+            lambda: model, lambda: _run(first_steps.evaluate(library, model)),
+        )  # fmt: skip
     parts.title_line(2, t("Recent runs"))
-    runs = context.platform.queue.store.all()[:_RECENT]
-    if not runs:
-        no_runs()
-    for run in runs:
-        run_line(context, run)
+    _Recent(context)
     parts.title_line(2, t("Models in service"))
     loaded = context.platform.service.loaded()
     if not loaded:
@@ -46,22 +62,103 @@ def build(context: Context) -> None:
                     parts.pill(format_bytes(item.bytes))
     parts.title_line(2, t("This machine"))
     with parts.card():
-        processor, memory = hardware.processor(), hardware.memory()
-        disk = hardware.disk(context.platform.library.home)
-        parts.facts([
-            (t("Processor"), processor.model),
-            (t("Cores"), processor.usable),
-            (t("Memory"), t("{free} of {total} free", free=format_bytes(memory.available),
-                            total=format_bytes(memory.total))),
-            (t("Disk"), t("{free} of {total} free", free=format_bytes(disk.free), total=format_bytes(disk.total))),
-        ])  # fmt: skip
+        later(context, lambda: _machine(context), parts.facts)
 
 
-def _step(icon: str, title: str, explanation: str, target: str) -> None:
-    with parts.card_link(target):
-        ui.icon(icon, size="28px").props("aria-hidden=true").style("color: var(--accent)")
-        parts.title_line(2, title)
-        ui.label(explanation).classes("small soft")
+def _run(run: Run) -> str:
+    return address.run(run.id)
+
+
+class _Step:
+    """A thing to do first: what it is, and the button that does it.
+
+    Args:
+        needed: the model it needs, which is downloaded first if it is not here.
+        begin: begins it, and gives the address at which it is seen.
+    """
+
+    def __init__(
+        self, context: Context, icon: str, title: str, explanation: str, action: str,
+        needed: Callable[[], str | None], begin: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._context, self._needed, self._begin = context, needed, begin
+        with parts.card():
+            ui.icon(icon, size="28px").props("aria-hidden=true").style("color: var(--accent)")
+            parts.title_line(2, title)
+            ui.label(explanation).classes("small soft").style("flex: 1")
+            self._place = ui.element("div").classes("talk").props("aria-live=polite")
+            self._button = ui.button(action, on_click=context.handle(self._do)).props("unelevated no-caps")
+
+    async def _do(self) -> None:
+        self._button.disable()
+        try:
+            await self._fetch(await asyncio.to_thread(self._needed))
+            target = await asyncio.to_thread(self._begin)
+        finally:
+            if not self._place.is_deleted:
+                self._place.clear()
+                self._button.enable()
+        if not self._place.is_deleted:  # whoever has left the page meanwhile is not called back
+            ui.navigate.to(target)
+
+    async def _fetch(self, model: str | None) -> None:
+        """Download a model that is not here; the step goes on when it has come, whether somebody looks or not."""
+        transfers = self._context.platform.transfers
+        if model is None or first_steps.is_here(self._context.platform.library, model):
+            return
+        transfer = transfers.of(model)
+        if transfer is None or transfer.outcome != "running":
+            transfer = transfers.start(model)
+        if not self._place.is_deleted:
+            with self._place:
+                ui.label(t("First {name} is downloaded.", name=model)).classes("small soft")
+                TransferLine(self._context, transfer, t("Download of {name}", name=model), lambda _: None)
+        while transfer.outcome == "running":
+            await asyncio.sleep(_LOOK)
+        if transfer.error is not None:
+            raise transfer.error
+        self._context.platform.service.names.forget()
+
+
+class _Recent:
+    """The newest runs, anew when one changes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._shown: object = None
+        self._place = ui.element("div").classes("talk")
+        self._show()
+        ui.timer(_REFRESH, context.handle(self._show))
+
+    def _show(self) -> None:
+        runs = self._context.platform.queue.store.all()[:_RECENT]
+        now = [(run.id, run.state) for run in runs]
+        if now == self._shown:
+            return
+        self._shown = now
+        self._place.clear()
+        with self._place:
+            if not runs:
+                no_runs()
+            for run in runs:
+                run_line(self._context, run)
+
+
+def _machine(context: Context) -> list[tuple[str, object]]:
+    """What it has; asking the drivers of GPUs takes a moment."""
+    processor, memory = hardware.processor(), hardware.memory()
+    disk = hardware.disk(context.platform.library.home)
+    cards = [f"{card.name} ({format_bytes(card.memory_total)})" for card in hardware.gpus()]
+    return [
+        (t("Processor"), processor.model),
+        (t("Cores"), processor.usable),
+        (
+            t("Memory"),
+            t("{free} of {total} free", free=format_bytes(memory.available), total=format_bytes(memory.total)),
+        ),
+        (t("GPU"), ", ".join(cards) or t("none; everything runs on the processor")),
+        (t("Disk"), t("{free} of {total} free", free=format_bytes(disk.free), total=format_bytes(disk.total))),
+    ]
 
 
 PAGE = Page("/", lambda: t("Home"), "home", build)

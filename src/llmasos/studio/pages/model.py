@@ -1,4 +1,4 @@
-"""One model: what it is, its card, where it comes from, its files, its scores; and its removal."""
+"""One model: what it is, its card, where it comes from, its versions, files and scores; where it can go."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import re
 from nicegui import ui
 
 from llmasos.i18n import t
-from llmasos.library.lineage import LineageNode, ancestors, descendants
-from llmasos.library.scores import attached_scores
+from llmasos.library.history import versions_of
+from llmasos.library.kind import Kind
+from llmasos.library.scores import AttachedScores, attached_scores
 from llmasos.library.version import Version
 from llmasos.studio import address
 from llmasos.studio.components import parts
+from llmasos.studio.components.labelled import labelled
+from llmasos.studio.components.later import later
+from llmasos.studio.components.table import table
 from llmasos.studio.context import Context
 from llmasos.studio.page import Page
-from llmasos.units import format_bytes, format_count
+from llmasos.studio.versions import files, lineage, sending, tags
+from llmasos.studio.versions.facts import facts
 
 
 def build(context: Context, name: str) -> None:
-    """The page of the model ``name``."""
+    """The page of the model ``name``; what takes long is filled in afterwards."""
     name = address.model_name(name)
     library = context.platform.library
     if not library.has(name):
@@ -26,69 +31,82 @@ def build(context: Context, name: str) -> None:
             ui.link(t("To the models"), address.models())
         return
     version = library.resolve(name)
-    with parts.heading(name, version.metadata.description or ""):
-        if version.metadata.task_family == "causal":
-            ui.button(t("Talk"), icon="forum", on_click=lambda: ui.navigate.to(address.playground(name))).props(
-                "unelevated no-caps"
-            )
-        ui.button(icon="delete", on_click=lambda: _ask_removal(context, name)).props(
-            f'flat round aria-label="{t("Remove {name}", name=name)}"'
-        )
+    shown = name if len(name) < 64 or not version.names else version.names[0]
+    with parts.heading(shown, version.metadata.description or ""):
+        pass
+    _actions(context, name, version)
     with parts.card():
-        _facts(version)
-    scores = attached_scores(library, version.digest)
-    if scores:
+        parts.facts(facts(version))
+    later(context, lambda: attached_scores(library, version.digest), _scores)
+    with parts.card():
+        parts.title_line(2, t("Lineage"))
+        later(context, lambda: lineage.history(library, version.digest), lineage.show)
+    named = next(iter(version.names), None) if name.startswith("sha256:") else name
+    if named is not None:
         with parts.card():
-            parts.title_line(2, t("Scores"))
-            rows = [
-                {"task": entry.task, "scores": ", ".join(f"{key} {_figure(value)}" for key, value in
-                                                         entry.metrics.items())}
-                for entry in scores
-            ]  # fmt: skip
-            columns = [
-                {"name": "task", "label": t("Task"), "field": "task", "align": "left"},
-                {"name": "scores", "label": t("Scores"), "field": "scores", "align": "left"},
-            ]
-            ui.table(rows=rows, columns=columns).props("flat dense wrap-cells hide-pagination").classes("w-full")
+            parts.title_line(2, t("Versions"))
+            _versions(context, named, version)
     card = library.card(version)
     if card.strip():
         with parts.card():
             parts.title_line(2, t("Card"))
             ui.markdown(_beneath_a_heading(_without_front_matter(card))).classes("w-full")
     with parts.card():
-        parts.title_line(2, t("Where it comes from"))
-        _tree(ancestors(library, version.digest).nodes, t("Nothing is known."))
-        below = descendants(library, version.digest).nodes
-        if below:
-            parts.title_line(2, t("What was made from it"))
-            _tree(below, "")
-    with parts.card():
         parts.title_line(2, t("Files"))
-        for path, file in version.manifest.files.items():
-            with ui.element("div").classes("line apart"):
-                ui.label(path).classes("mono")
-                ui.label(format_bytes(file.size)).classes("soft small number")
+        files.show(context, version)
 
 
-def _facts(version: Version) -> None:
+def _actions(context: Context, name: str, version: Version) -> None:
+    """What can be done with it."""
     metadata = version.metadata
-    parts.facts([
-        (t("Digest"), version.digest),
-        (t("Kind"), metadata.kind.value),
-        (t("Architecture"), metadata.architecture),
-        (t("Task"), metadata.task_family),
-        (t("Parameters"), format_count(metadata.parameters) if metadata.parameters else None),
-        (t("Context"), t("{count} tokens", count=f"{metadata.context_length:,}") if metadata.context_length else None),
-        (t("Languages"), ", ".join(metadata.languages)),
-        (t("Licence"), metadata.license),
-        (t("Size"), format_bytes(version.size)),
-        (t("Format"), metadata.format),
-        (t("Type"), metadata.precision),
-        (t("Quantisation"), metadata.quantization),
-        (t("Chat template"), t("yes") if metadata.chat_template else t("no")),
-        (t("Labels"), ", ".join(metadata.labels)),
-        (t("Data"), ", ".join(metadata.data)),
-    ])  # fmt: skip
+    runs = metadata.kind in (Kind.MODEL, Kind.ADAPTER)
+    with ui.element("div").classes("line"):
+        if runs and metadata.task_family == "causal":
+            _way(t("Talk"), "forum", address.playground(name))
+        if runs:
+            _way(t("Evaluate"), "fact_check", address.evaluate(name))
+        if runs and metadata.task_family == "causal":
+            _way(t("Explain"), "insights", address.explain(name))
+        _way(t("Compare"), "compare", address.compare_models(name))
+        ui.button(t("Push"), icon="cloud_upload", on_click=context.handle(lambda: sending.ask(context, name))).props(
+            "flat no-caps"
+        )
+        if context.visitor.is_admin:
+            ask = context.handle(lambda: _ask_removal(context, name), admin=True)
+            labelled(ui.button(icon="delete", on_click=ask).props("flat round"), t("Remove {name}", name=name))
+
+
+def _way(title: str, icon: str, target: str) -> None:
+    with ui.link(target=target).classes("way"):
+        ui.icon(icon, size="20px").props("aria-hidden=true")
+        ui.label(title)
+
+
+def _versions(context: Context, name: str, version: Version) -> None:
+    place = ui.element("div").classes("talk")
+
+    def fill() -> None:
+        place.clear()
+        with place:
+            later(
+                context,
+                lambda: versions_of(context.platform.library, name),
+                lambda found: tags.show(context, name, version.digest, found, fill),
+            )
+
+    fill()
+
+
+def _scores(scores: list[AttachedScores]) -> None:
+    if not scores:
+        return
+    with parts.card():
+        parts.title_line(2, t("Scores"))
+        rows = [
+            (entry.task, ", ".join(f"{key} {_figure(value)}" for key, value in entry.metrics.items()))
+            for entry in scores
+        ]
+        table((t("Task"), t("Scores")), rows, label=t("Scores"))
 
 
 def _figure(value: object) -> str:
@@ -113,22 +131,6 @@ def _beneath_a_heading(card: str) -> str:
     return "\n".join(lines)
 
 
-def _tree(nodes: list[LineageNode], nothing: str, depth: int = 0) -> None:
-    if not nodes and nothing:
-        ui.label(nothing).classes("soft")
-    for node in nodes:
-        with ui.element("div").classes("line").style(f"padding-left: {24 * depth}px"):
-            shown = node.name or node.source or node.digest or t("unknown")
-            if node.present and node.name:
-                ui.link(shown, address.model(node.name))
-            else:
-                ui.label(shown)
-            for word in (node.role, node.step):
-                if word:
-                    parts.pill(word)
-        _tree(node.nodes, "", depth + 1)
-
-
 def _ask_removal(context: Context, name: str) -> None:
     with ui.dialog() as dialog, parts.sheet():
         parts.title_line(2, t("Remove {name}?", name=name))
@@ -142,7 +144,9 @@ def _ask_removal(context: Context, name: str) -> None:
             ui.navigate.to(address.models())
 
         with ui.element("div").classes("line"):
-            ui.button(t("Remove"), color="negative", on_click=context.handle(remove)).props("unelevated no-caps")
+            ui.button(t("Remove"), color="negative", on_click=context.handle(remove, admin=True)).props(
+                "unelevated no-caps"
+            )
             ui.button(t("Cancel"), on_click=dialog.close).props("flat no-caps")
     dialog.open()
 

@@ -10,34 +10,48 @@ from llmasos.errors import LicenseNotAccepted
 from llmasos.i18n import t
 from llmasos.library import builtin
 from llmasos.library.builtin import BuiltinModel
+from llmasos.library.kind import Kind
 from llmasos.library.version import VersionRow
 from llmasos.studio import address
 from llmasos.studio.components import parts
+from llmasos.studio.components.labelled import labelled
+from llmasos.studio.components.later import later
+from llmasos.studio.components.transfer_line import TransferLine
 from llmasos.studio.context import Context, tell
 from llmasos.studio.page import Page
+from llmasos.studio.transfers import Transfer
 from llmasos.units import format_bytes, format_count
 
 
 def build(context: Context) -> None:
-    """The page."""
+    """The page: the library at once, the catalogue a moment later."""
     with parts.heading(t("Models"), t("What is on this machine, and what can be had.")):
+        with ui.link(target=address.compare_models()).classes("way"):
+            ui.icon("compare", size="20px").props("aria-hidden=true")
+            ui.label(t("Compare"))
         wanted = ui.input(placeholder=t("Search"), on_change=context.handle(lambda: show())).props(
             f'outlined dense clearable debounce=200 aria-label="{t("Search")}"'
         )
-    shown = ui.element("div").classes("talk")
+    here = ui.element("div").classes("talk")
+    offered = ui.element("div").classes("talk")
+
+    def text() -> str:
+        return (wanted.value or "").strip().lower()
 
     def show() -> None:
-        text = (wanted.value or "").strip().lower()
-        shown.clear()
-        with shown:
-            _library(context, text)
-            _catalogue(context, text, show)
+        here.clear()
+        with here:
+            _library(context, text())
+        offered.clear()
+        with offered:
+            parts.title_line(2, t("Catalogue"))
+            later(context, builtin.entries, lambda entries: _catalogue(context, entries, text(), show))
 
     show()
 
 
 def _library(context: Context, text: str) -> None:
-    rows = [row for row in context.platform.library.versions() if row.names]
+    rows = [row for row in context.platform.library.versions() if row.names and row.kind != Kind.REPORT.value]
     rows = [row for row in rows if text in _words(row)]
     parts.title_line(2, t("On this machine"))
     if not rows:
@@ -60,6 +74,8 @@ def _library(context: Context, text: str) -> None:
                     parts.pill(format_bytes(row.size))
                     if row.license:
                         parts.pill(row.license)
+                    if len(row.names) > 1:
+                        parts.pill(t("{count} names", count=len(row.names)))
 
 
 def _words(row: VersionRow) -> str:
@@ -67,81 +83,64 @@ def _words(row: VersionRow) -> str:
     return " ".join(word for word in words if word).lower()
 
 
-def _catalogue(context: Context, text: str, refresh: Callable[[], None]) -> None:
+def _catalogue(context: Context, entries: tuple[BuiltinModel, ...], text: str, refresh: Callable[[], None]) -> None:
     here = set(context.platform.library.names())
-    entries = [
+    wanted = [
         entry
-        for entry in builtin.entries()
+        for entry in entries
         if entry.name not in here and text in f"{entry.name} {entry.title} {entry.task} {entry.description}".lower()
     ]
-    parts.title_line(2, t("Catalogue"))
-    if not entries:
+    if not wanted:
         ui.label(t("Nothing in the catalogue matches.") if text else t("All of it is here.")).classes("soft")
         return
     with ui.element("div").classes("grid"):
-        for entry in entries:
-            _offer(context, entry, refresh)
+        for entry in wanted:
+            _Offer(context, entry, refresh)
 
 
-def _offer(context: Context, entry: BuiltinModel, refresh: Callable[[], None]) -> None:
-    with parts.card():
-        parts.title_line(3, entry.name)
-        ui.label(entry.description).classes("small soft")
-        with ui.element("div").classes("line"):
-            parts.pill(entry.task)
-            parts.pill(format_count(entry.parameters))
-            parts.pill(format_bytes(entry.download))
-            if entry.license:
-                parts.pill(entry.license)
-        place = ui.element("div").classes("talk")
-    transfer = context.platform.transfers.of(entry.name)
-    with place:
+class _Offer:
+    """A model of the catalogue, with its download."""
+
+    def __init__(self, context: Context, entry: BuiltinModel, refresh: Callable[[], None]) -> None:
+        self._context, self._entry, self._refresh = context, entry, refresh
+        with parts.card():
+            parts.title_line(3, entry.name)
+            ui.label(entry.description).classes("small soft")
+            with ui.element("div").classes("line"):
+                facts = (entry.task, format_count(entry.parameters), format_bytes(entry.download), entry.license)
+                for fact in filter(None, facts):
+                    parts.pill(fact)
+            self._place = ui.element("div").classes("talk")
+        transfer = context.platform.transfers.of(entry.name)
         if transfer is not None and transfer.outcome == "running":
-            _Watch(context, entry, place, refresh)
+            self._watch(transfer)
         else:
-            _button(context, entry, place, refresh)
+            self._offer()
 
-
-def _button(context: Context, entry: BuiltinModel, place: ui.element, refresh: Callable[[], None]) -> None:
-    def pull() -> None:
-        context.platform.transfers.start(entry.name)
-        place.clear()
-        with place:
-            _Watch(context, entry, place, refresh)
-
-    ui.button(t("Download"), icon="download", on_click=context.handle(pull)).props(
-        f'unelevated no-caps color=primary aria-label="{t("Download {name}", name=entry.name)}"'
-    )
-
-
-class _Watch:
-    """Shows a download until it ends."""
-
-    def __init__(self, context: Context, entry: BuiltinModel, place: ui.element, refresh: Callable[[], None]) -> None:
-        self._context, self._entry, self._place, self._refresh = context, entry, place, refresh
-        self._bar = parts.Bar(t("Download of {name}", name=entry.name))
-        self._label = ui.label("").classes("small soft").props("aria-live=polite")
-        self._timer = ui.timer(0.5, context.handle(self._look))
-
-    def _look(self) -> None:
-        transfer = self._context.platform.transfers.of(self._entry.name)
-        assert transfer is not None
-        if transfer.outcome == "running":
-            self._bar.show(transfer.share)
-            size = format_bytes(transfer.completed)
-            whole = f"{size} / {format_bytes(transfer.total)}" if transfer.total else size
-            self._label.text = whole
-            return
-        self._timer.cancel()
-        if transfer.error is None:
-            ui.notify(t("{name} is here.", name=self._entry.name), type="positive")
-            self._refresh()
-            return
+    def _offer(self) -> None:
         self._place.clear()
         with self._place:
-            _button(self._context, self._entry, self._place, self._refresh)
+            button = ui.button(t("Download"), icon="download", on_click=self._context.handle(self._pull))
+            labelled(button.props("unelevated no-caps color=primary"), t("Download {name}", name=self._entry.name))
+
+    def _pull(self, *, accept_license: bool = False) -> None:
+        self._watch(self._context.platform.transfers.start(self._entry.name, accept_license=accept_license))
+
+    def _watch(self, transfer: Transfer) -> None:
+        self._place.clear()
+        with self._place:
+            TransferLine(self._context, transfer, t("Download of {name}", name=self._entry.name), self._ended)
+
+    def _ended(self, transfer: Transfer) -> None:
+        if transfer.error is None:
+            ui.notify(t("{name} is here.", name=self._entry.name), type="positive")
+            self._context.platform.service.names.forget()
+            self._refresh()
+            return
+        self._offer()
         if isinstance(transfer.error, LicenseNotAccepted):
-            self._ask(transfer.error)
+            with self._place:
+                self._ask(transfer.error)
         else:
             tell(transfer.error)
 
@@ -153,10 +152,7 @@ class _Watch:
 
             def accept() -> None:
                 dialog.close()
-                self._context.platform.transfers.start(self._entry.name, accept_license=True)
-                self._place.clear()
-                with self._place:
-                    _Watch(self._context, self._entry, self._place, self._refresh)
+                self._pull(accept_license=True)
 
             with ui.element("div").classes("line"):
                 ui.button(t("Accept and download"), on_click=self._context.handle(accept)).props("unelevated no-caps")
