@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -98,6 +99,18 @@ def read_configuration_file() -> dict[str, Any]:
             t("{path} is not valid TOML: {error}", path=path, error=error),
             hint=t("Correct the file or remove it to use the defaults."),
         ) from error
+
+
+def origin_of(name: str) -> str:
+    """Where the value of a setting comes from: the name of a variable, ``config.toml`` or ``default``.
+
+    Raises:
+        InvalidRecipe: config.toml is not TOML.
+    """
+    variable = f"LLMASOS_{name.upper()}"
+    if variable in os.environ:
+        return variable
+    return "config.toml" if name in read_configuration_file() else "default"
 
 
 def validation_lines(error: ValidationError, allowed: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmasos.cli.checks import machine, packages
-from llmasos.cli.checks.masking import mask_url
+from llmasos.library.sources.masking import mask_url
 from llmasos.settings import get_settings
 
 pytestmark = pytest.mark.integration  # by its time: seconds, not milliseconds

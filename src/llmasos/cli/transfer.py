@@ -178,8 +178,9 @@ def login(
     else:
         from llmasos.library.sources.oci import check_sign_in
         from llmasos.library.sources.oci_credentials import store_credentials
+        from llmasos.library.sources.reference import registry_host
 
-        host = _registry_host(host)
+        host = registry_host(host)
         account = username or answer(t("Name"), "--username")
         password = secret(t("Password"), password_stdin)
         check_sign_in(host, account, password)
@@ -203,8 +204,9 @@ def logout(
         removed = sign_out()
     else:
         from llmasos.library.sources.oci_credentials import forget_credentials
+        from llmasos.library.sources.reference import registry_host
 
-        host = _registry_host(host)
+        host = registry_host(host)
         removed = forget_credentials(host)
     message = t("signed out of {host}", host=host) if removed else t("nothing was kept for {host}", host=host)
     out.result({"host": host, "removed": removed}, lambda: out.print(message))
@@ -312,17 +314,3 @@ def _print_hits(out: Output, found: Findings) -> None:
         ],
         rows,
     )
-
-
-def _registry_host(text: str) -> str:
-    """``oci:host/...``, ``https://host/`` or ``host`` -> ``host``.
-
-    Raises:
-        InvalidReference: it is no host.
-    """
-    from llmasos.library.sources.reference import OCISource, parse_source
-
-    host = text.removeprefix("oci:").removeprefix("https://").removeprefix("http://").split("/")[0]
-    source = parse_source(f"oci:{host}/any")
-    assert isinstance(source, OCISource)
-    return source.host

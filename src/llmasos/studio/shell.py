@@ -17,7 +17,7 @@ from llmasos.studio.page import Page
 
 _NARROW = 900
 """Pixels below which the navigation is closed and opens above the page."""
-_LANGUAGES = {"en": "English", "zh": "中文"}
+LANGUAGES = {"en": "English", "zh": "中文"}
 
 
 def build(context: Context, pages: Sequence[Page]) -> None:
@@ -76,8 +76,13 @@ def _shown(page: Page, context: Context, links: Sequence[tuple[Page, ui.link]]) 
     return show
 
 
+def theme_names() -> dict[preferences.Theme, str]:
+    """The themes in the language in force."""
+    return {"auto": t("As the system"), "light": t("Light"), "dark": t("Dark")}
+
+
 def _theme_button(context: Context) -> None:
-    names = {"auto": t("As the system"), "light": t("Light"), "dark": t("Dark")}
+    names = theme_names()
     with ui.button(icon="contrast").props(f'flat round dense aria-label="{t("Theme")}"'), ui.menu():
         for name in preferences.THEMES:
             ui.menu_item(names[name], lambda name=name: preferences.change(context.preferences, theme=name))
@@ -85,7 +90,7 @@ def _theme_button(context: Context) -> None:
 
 def _language_button(context: Context) -> None:
     with ui.button(icon="translate").props(f'flat round dense aria-label="{t("Language")}"'), ui.menu():
-        for code, name in _LANGUAGES.items():
+        for code, name in LANGUAGES.items():
             ui.menu_item(name, lambda code=code: preferences.change(context.preferences, language=code))
 
 

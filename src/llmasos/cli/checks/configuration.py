@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from llmasos.cli.checks import Problem, Section
-from llmasos.cli.checks.masking import mask_url
 from llmasos.errors import InvalidRecipe, did_you_mean
 from llmasos.home import home_directory
 from llmasos.i18n import t
-from llmasos.settings import Settings, get_settings, read_configuration_file
+from llmasos.library.sources.masking import mask_url
+from llmasos.settings import Settings, get_settings, origin_of
 from llmasos.units import format_bytes
 
 
@@ -33,23 +32,15 @@ def check() -> Section:
             )
     try:
         settings = get_settings()
-        from_file = read_configuration_file()
     except InvalidRecipe as error:
         section.problems.append(Problem("error", error.message, error.hint))
         return section
     for name in Settings.model_fields:
-        value, origin = getattr(settings, name), _origin(name, from_file)
+        value, origin = getattr(settings, name), origin_of(name)
         shown = mask_url(value) if name == "database" and value else value
         section.data["values"][name] = {"value": shown, "origin": origin}
         section.facts.append((name, f"{_text(name, shown)}  ({_origin_text(origin)})"))
     return section
-
-
-def _origin(name: str, from_file: dict[str, Any]) -> str:
-    variable = f"LLMASOS_{name.upper()}"
-    if variable in os.environ:
-        return variable
-    return "config.toml" if name in from_file else "default"
 
 
 def _origin_text(origin: str) -> str:

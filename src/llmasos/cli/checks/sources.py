@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 import urllib.request
-from pathlib import Path
 
 from llmasos.cli.checks import Problem, Section
-from llmasos.cli.checks.masking import mask_url
 from llmasos.errors import LLMasOSError
 from llmasos.i18n import t
+from llmasos.library.sources.masking import mask_url
 from llmasos.settings import get_settings
 from llmasos.units import format_duration
 
@@ -50,28 +49,16 @@ def _package_indexes(section: Section) -> list[str]:
 
 
 def _hub(section: Section) -> list[str]:
-    from llmasos.library.sources.hub import endpoint
+    from llmasos.library.sources.hub import endpoint, has_token
 
     address = endpoint()
-    token = _has_token()
+    token = has_token()
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
     text = mask_url(address) + (" (HF_ENDPOINT)" if os.environ.get("HF_ENDPOINT") else "")
     text += ", " + (t("signed in") if token else t("not signed in"))
     section.facts.append(("Hugging Face", text + (", HF_HUB_OFFLINE" if offline else "")))
     section.data["hub"] = {"endpoint": mask_url(address), "signed_in": token, "offline": offline}
     return [] if offline else [address]
-
-
-def _has_token() -> bool:
-    """Whether a token is there, by the hub's own rules, without importing its library."""
-    if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
-        return True
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser()
-    try:
-        return bool(path.read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def _ask(section: Section, url: str) -> bool:

@@ -187,6 +187,18 @@ def sign_out() -> bool:
     return present
 
 
+def has_token() -> bool:
+    """Whether a token is kept or in the environment, by the hub's own rules, without importing its library."""
+    if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
+        return True
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser()
+    try:
+        return bool(path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def _api(token: str | None = None) -> HfApi:
     from huggingface_hub import HfApi
 

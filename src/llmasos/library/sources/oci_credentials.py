@@ -42,6 +42,20 @@ def stored_credentials(host: str) -> tuple[str, str] | None:
     return (name, password) if colon else None
 
 
+def stored_accounts() -> dict[str, str]:
+    """Hosts that we have credentials for, with the name of the account; never the password.
+
+    Raises:
+        InvalidRecipe: the file of credentials is damaged.
+    """
+    found = {}
+    for host in sorted(_read(credentials_path())["auths"]):
+        credentials = stored_credentials(host)
+        if credentials is not None:
+            found[host] = credentials[0]
+    return found
+
+
 def store_credentials(host: str, name: str, password: str) -> Path:
     """Keep name and password for a host; returns the file, which only its owner can read."""
     path = credentials_path()

@@ -393,3 +393,15 @@ def _check_member(text: str, member: str) -> None:
         raise InvalidReference(
             t("{text}: {member!r} must be a relative path without empty, . or .. parts", text=text, member=member)
         )
+
+
+def registry_host(text: str) -> str:
+    """``oci:host/...``, ``https://host/`` or ``host`` -> ``host``.
+
+    Raises:
+        InvalidReference: it is no host.
+    """
+    host = text.removeprefix("oci:").removeprefix("https://").removeprefix("http://").split("/")[0]
+    source = parse_source(f"oci:{host}/any")
+    assert isinstance(source, OCISource)
+    return source.host

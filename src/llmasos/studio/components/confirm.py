@@ -28,6 +28,8 @@ def confirm(
                 await done
 
         with ui.element("div").classes("line"):
-            ui.button(action, color="negative", on_click=context.handle(agreed, admin=admin)).props("unelevated no-caps")
+            ui.button(action, color="negative", on_click=context.handle(agreed, admin=admin)).props(
+                "unelevated no-caps"
+            )
             ui.button(t("Cancel"), on_click=dialog.close).props("flat no-caps")
     dialog.open()

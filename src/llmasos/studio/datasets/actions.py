@@ -30,12 +30,16 @@ def train_button(data: str, title: str) -> None:
     labelled(button, t("Train on {name}", name=title))
 
 
-def remove_button(context: Context, title: str, explanation: str, do: Callable[[], None]) -> None:
-    """Asks, then removes."""
+def remove_button(
+    context: Context, title: str, explanation: str, do: Callable[[], None], *, admin: bool = False
+) -> None:
+    """Asks, then removes; ``admin``: only admins may."""
+    if admin and not context.visitor.is_admin:
+        return
     button = ui.button(
         icon="delete",
         on_click=context.handle(
-            lambda: confirm(context, t("Remove {name}?", name=title), explanation, t("Remove"), do)
+            lambda: confirm(context, t("Remove {name}?", name=title), explanation, t("Remove"), do, admin=admin)
         ),
     ).props("flat round dense")
     labelled(button, t("Remove {name}", name=title))
@@ -56,7 +60,7 @@ def remove_upload_button(context: Context, path: Path, after: Callable[[], None]
 
 
 def remove_data_set_button(context: Context, name: str, after: Callable[[], None]) -> None:
-    """Removes a data set of the library."""
+    """Removes what the library has under a name, as only admins may."""
 
     def remove() -> None:
         context.platform.library.remove(name)
@@ -64,4 +68,4 @@ def remove_data_set_button(context: Context, name: str, after: Callable[[], None
         after()
 
     explanation = t("Its files go from this machine if no other name has them. This cannot be undone.")
-    remove_button(context, name, explanation, remove)
+    remove_button(context, name, explanation, remove, admin=True)
