@@ -76,6 +76,7 @@ def data_texts() -> set[str]:
     from llmasos.data.recipe import DataRecipe
     from llmasos.evaluation.recipe import EvaluateRecipe
     from llmasos.evaluation.task import TASKS
+    from llmasos.evaluation.tasks.find import builtin_tasks
     from llmasos.modeling.options import Seq2SeqOptions
     from llmasos.recipe.explain import explain
     from llmasos.runs.events import METRICS
@@ -97,6 +98,9 @@ def data_texts() -> set[str]:
         for key in explain(model)
     }
     found |= {metric.description for metric in METRICS.values()}
+    tasks = [item.task for item in builtin_tasks()]
+    found |= {task.description for task in tasks if task.description}
+    found |= {task.data.license for task in tasks if task.data.license and " " in task.data.license}
     found |= {options.explanation(Seq2SeqOptions(), field.name) for field in fields(Seq2SeqOptions)}
     apis = (ollama.BODIES, openai.BODIES, responses.BODIES, anthropic.BODIES)
     for body in (*(body for api in apis for body in api.values()), EmbedOptions):

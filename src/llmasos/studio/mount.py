@@ -11,6 +11,7 @@ from llmasos.studio import address, preferences, shell
 from llmasos.studio.accounts.routes import routes
 from llmasos.studio.accounts.visitor import Visitor
 from llmasos.studio.context import Context, Platform
+from llmasos.studio.evaluation import files as evaluation_files
 from llmasos.studio.favicon import FAVICON
 from llmasos.studio.guard import VISITOR, StudioGuard
 from llmasos.studio.pages import PAGES
@@ -30,6 +31,7 @@ def mount(application: FastAPI, service: ModelService) -> Platform:
             _leave_with_the_session(platform, visitor)
 
     application.include_router(routes(platform.door))  # before NiceGUI, which takes every address below its own
+    application.include_router(evaluation_files.router(platform), prefix=address.ROOT)
     ui.run_with(
         application, root=root, mount_path=address.ROOT, title="LLMasOS", tailwind=False, show_welcome_message=False,
         reconnect_timeout=30.0, favicon=FAVICON,

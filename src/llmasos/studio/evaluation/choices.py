@@ -33,7 +33,7 @@ class Choices:
         }
         change = context.handle(changed)
         self._sample = ui.radio(rows, value=True, on_change=change).props(f'dense aria-label="{t("Data")}"')
-        self._sample.classes("choice")
+        self._sample.classes("one-below-the-other")
         with ui.element("div").classes("line") as own:
             self._data = ui.input(t("Folder with the data, if it is not to be fetched")).props("outlined dense")
             self._data.style("min-width: 260px; flex: 1")

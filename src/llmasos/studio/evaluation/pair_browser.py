@@ -80,14 +80,14 @@ class PairBrowser:
             inside = ui.element("div").classes("columns")
 
         def build() -> None:
-            if not inside.default_slot.children:
+            if expansion.value and not inside.default_slot.children:
                 with inside:
                     for name, record in zip(self._names, (pair.first, pair.second), strict=True):
                         with ui.element("div").classes("talk"):
                             parts.title_line(2, name)
                             fields(record)
 
-        expansion.on_value_change(lambda event: build() if event.value else None)
+        expansion.on_value_change(self._context.handle(build))
 
 
 def _answer(record: Record) -> str:

@@ -10,6 +10,7 @@ from llmasos.evaluation.records import Record, Status
 from llmasos.evaluation.reports.samples import status_name
 from llmasos.i18n import t
 from llmasos.studio.components import parts
+from llmasos.studio.context import Context
 from llmasos.studio.evaluation import text_pieces
 from llmasos.studio.evaluation.sections import STATUS_TONES
 
@@ -24,23 +25,23 @@ def line(content: str) -> str:
 class SampleCard:
     """A sample in one line; what is known of it is built when it is opened."""
 
-    def __init__(self, record: Record, *, place: str = "") -> None:
+    def __init__(self, context: Context, record: Record) -> None:
         self._record = record
         self._built = False
         answer = line(record.parsed or record.output or record.error or record.prompt)
         with ui.expansion().classes("sample") as expansion:
             with expansion.add_slot("header"), ui.element("div").classes("sample-head"):
-                ui.label(f"#{record.index}{place}").classes("small soft number")
+                ui.label(f"#{record.index}").classes("small soft number")
                 parts.pill(status_name(record.status), STATUS_TONES[record.status])
                 ui.label(answer or t("(empty)")).classes("sample-line")
                 if record.references and record.status is not Status.CORRECT:
                     expected = t("Expected: {text}", text=line(record.references[0]))
                     ui.label(expected).classes("sample-line small soft")
             self._inside = ui.element("div").classes("talk")
-        expansion.on_value_change(lambda event: self._open() if event.value else None)
+        expansion.on_value_change(context.handle(lambda: self._open(expansion.value)))
 
-    def _open(self) -> None:
-        if not self._built:
+    def _open(self, wide: bool) -> None:
+        if wide and not self._built:
             self._built = True
             with self._inside:
                 fields(self._record)

@@ -69,7 +69,7 @@ class SampleBrowser:
         self._page.clear()
         with self._page:
             for record in records:
-                SampleCard(record)
+                SampleCard(self._context, record)
             if not records:
                 ui.label(t("No sample is like that.")).classes("soft")
         count = len(self._places)

@@ -93,8 +93,8 @@ class TaskList:
             box = ui.checkbox(offer.title, value=offer.reference in self._chosen)
             box.on_value_change(self._context.handle(lambda: self._tick(offer, box.value)))
             with ui.element("div").classes("task-about"):
-                if task.description:
-                    ui.label(task.description).classes("small soft")
+                if offer.description:
+                    ui.label(offer.description).classes("small soft")
                 with ui.element("div").classes("line tight"):
                     if offer.title != offer.name:
                         ui.label(offer.name).classes("mono soft")
@@ -103,8 +103,8 @@ class TaskList:
                     parts.pill(kind_names()[task.kind])
                     if task.language:
                         parts.pill(language_name(task.language))
-                    if task.data.license:
-                        parts.pill(task.data.license)
+                    if offer.license:
+                        parts.pill(offer.license)
                     if offer.has_sample:
                         parts.pill(t("sample built in"), "good")
             about = ui.button(icon="info", on_click=self._context.handle(lambda: self._tell(offer)))
@@ -134,8 +134,8 @@ class TaskList:
         missing = await asyncio.to_thread(to_fetch, offer, self._options())
         with ui.dialog() as dialog, parts.sheet():
             parts.title_line(2, offer.title)
-            if task.description:
-                ui.label(task.description)
+            if offer.description:
+                ui.label(offer.description)
             examples = task.few_shot.count if isinstance(task, PromptedTask) else None
             parts.facts([
                 (t("Task"), offer.name), (t("Kind"), kind_names()[task.kind]),
@@ -143,7 +143,7 @@ class TaskList:
                 (t("Metrics"), ", ".join(use.name for use in task.metric_uses)),
                 (t("Solved examples"), examples),
                 (t("Prompt"), task.prompt if isinstance(task, PromptedTask) else None),
-                (t("Licence of the data"), task.data.license or t("unknown")),
+                (t("Licence of the data"), offer.license or t("unknown")),
                 (t("Described at"), task.data.homepage), (t("Paper"), task.data.citation),
                 (t("File"), offer.file),
             ])  # fmt: skip
@@ -171,9 +171,11 @@ class TaskList:
             close()
             ui.timer(0, self._context.handle(self._fill), once=True)
 
-        confirm(self._context, t("Remove {name}?", name=offer.name),
-                t("Its file goes; what was measured with it stays. This cannot be undone."), t("Remove"),
-                remove)  # fmt: skip
+        confirm(
+            self._context, t("Remove {name}?", name=offer.name),
+            t("Its file goes; what was measured with it stays. This cannot be undone."), t("Remove"), remove,
+            admin=True,
+        )  # fmt: skip
 
     def _add(self) -> None:
         with ui.dialog() as dialog, parts.sheet().style("width: min(720px, 92vw)"):

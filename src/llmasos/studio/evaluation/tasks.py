@@ -15,7 +15,7 @@ from llmasos.evaluation.prepare import missing_data
 from llmasos.evaluation.task import Kind
 from llmasos.evaluation.tasks.find import FoundTask, builtin_tasks
 from llmasos.evaluation.tasks.own import own_tasks
-from llmasos.i18n import t
+from llmasos.i18n import t, translate
 from llmasos.library.sources.hub import endpoint
 
 LANGUAGES = ("en", "zh", "de")
@@ -40,6 +40,16 @@ class Offer:
         return self.found.task.title or self.name
 
     @property
+    def description(self) -> str:
+        """What it measures, in the language in force."""
+        return translate(self.found.task.description or "")
+
+    @property
+    def license(self) -> str | None:
+        """Of the data, in the language in force where it is a sentence."""
+        return translate(self.found.task.data.license) if self.found.task.data.license else None
+
+    @property
     def reference(self) -> str:
         """What a recipe names it by."""
         return self.name if self.file is None else str(self.file)
@@ -59,7 +69,11 @@ class Offer:
     def matches(self, text: str, kind: str | None, language: str | None) -> bool:
         """Whether it is among those that a person looks for."""
         task = self.found.task
-        return text in self.words and kind in (None, task.kind) and language in (None, task.language)
+        return (
+            (text in self.words or text in self.description.lower())
+            and kind in (None, task.kind)
+            and language in (None, task.language)
+        )
 
 
 @cache

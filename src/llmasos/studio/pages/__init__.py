@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 from llmasos.studio.page import Page
-from llmasos.studio.pages import explain, home, model, model_compare, models, playground, run, runs, serve, settings
+from llmasos.studio.pages import (
+    compare,
+    evaluate,
+    evaluation,
+    explain,
+    home,
+    leaderboard,
+    model,
+    model_compare,
+    models,
+    playground,
+    run,
+    runs,
+    serve,
+    settings,
+)
 
 PAGES: tuple[Page, ...] = (
-    home.PAGE, models.PAGE, model_compare.PAGE, model.PAGE, playground.PAGE, explain.PAGE, runs.PAGE, run.PAGE, serve.PAGE, settings.PAGE,
+    home.PAGE, models.PAGE, model_compare.PAGE, model.PAGE, playground.PAGE, evaluate.PAGE,
+    leaderboard.PAGE, compare.PAGE, evaluation.PAGE, explain.PAGE, runs.PAGE, run.PAGE, serve.PAGE, settings.PAGE,
 )  # fmt: skip
