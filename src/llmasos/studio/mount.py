@@ -7,7 +7,7 @@ from nicegui import app, ui
 
 from llmasos.i18n import speaking
 from llmasos.server.serving.service import ModelService
-from llmasos.studio import address, preferences, shell
+from llmasos.studio import address, preferences, receiving, shell
 from llmasos.studio.accounts.routes import routes
 from llmasos.studio.accounts.visitor import Visitor
 from llmasos.studio.context import Context, Platform
@@ -31,6 +31,7 @@ def mount(application: FastAPI, service: ModelService) -> Platform:
             _leave_with_the_session(platform, visitor)
 
     application.include_router(routes(platform.door))  # before NiceGUI, which takes every address below its own
+    application.include_router(receiving.router(service.library), prefix=address.ROOT)
     application.include_router(evaluation_files.router(platform), prefix=address.ROOT)
     ui.run_with(
         application, root=root, mount_path=address.ROOT, title="LLMasOS", tailwind=False, show_welcome_message=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from llmasos.studio import address
 from llmasos.studio.components import parts
 from llmasos.studio.components.labelled import labelled
 from llmasos.studio.context import Context
+from llmasos.studio.datasets.reading import reading
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Rendered:
                  "overlong": {"kind": self._overlong.value}}
             )  # fmt: skip
             library, model, rows = self._context.platform.library, str(self._model.value), self._rows
-            seen = await asyncio.to_thread(_render, library, model, options, rows, self._number)
+            seen = await reading(_render, library, model, options, rows, self._number)
         except (LLMasOSError, ValueError) as error:
             seen = error
         if place.is_deleted or mine != self._newest:
@@ -143,9 +143,8 @@ def _tell(seen: _Seen | Exception, count: int) -> None:
         parts.pill(t("{count} cut", count=f"{seen.account.truncated:,}"), "warn" if seen.account.truncated else "good")
         if lengths:
             half, most = lengths[len(lengths) // 2], lengths[-1]
-            parts.pill(
-                t("tokens of a sample: {half} in the middle, {most} at most", half=f"{half:,}", most=f"{most:,}")
-            )
+            told = t("tokens of a sample: {half} in the middle, {most} at most", half=f"{half:,}", most=f"{most:,}")
+            ui.label(told).classes("small soft number")
     for note in seen.account.notes():
         ui.label(note).classes("small soft")
     ui.html(as_html(seen.shown), sanitize=False).classes("w-full")  # escaped where it is made

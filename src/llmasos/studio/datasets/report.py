@@ -6,12 +6,12 @@ used.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from nicegui import ui
 
+from llmasos.data.output.publish import REPORT_PATH
 from llmasos.data.report import page
 from llmasos.data.report.estimate import estimate_training
 from llmasos.data.report.facts import measured_facts, step_facts
@@ -20,8 +20,15 @@ from llmasos.data.report.write import read_facts
 from llmasos.data.trial import Trial
 from llmasos.errors import LLMasOSError
 from llmasos.i18n import t
+from llmasos.library.store import Library
 from llmasos.studio.components import parts
 from llmasos.studio.context import Context
+from llmasos.studio.datasets.reading import reading
+
+
+def has_report(library: Library, reference: str) -> bool:
+    """Whether data are a data set that was prepared here."""
+    return library.has(reference) and REPORT_PATH in library.resolve(reference).manifest.files
 
 
 def show_report(context: Context, reference: str) -> None:
@@ -31,10 +38,10 @@ def show_report(context: Context, reference: str) -> None:
     async def fill() -> None:
         library = context.platform.library
         try:
-            facts = await asyncio.to_thread(lambda: read_facts(library, library.resolve(reference)))
+            facts = await reading(lambda: read_facts(library, library.resolve(reference)))
         except LLMasOSError:
             return
-        estimate = await asyncio.to_thread(estimate_training, facts, library)
+        estimate = await reading(estimate_training, facts, library)
         if not place.is_deleted:
             with place:
                 parts.title_line(2, t("Report"))

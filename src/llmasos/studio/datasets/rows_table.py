@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from nicegui import ui
 
 from llmasos.data.look import Look, page
@@ -13,6 +11,7 @@ from llmasos.i18n import t
 from llmasos.studio.components import parts
 from llmasos.studio.components.labelled import labelled
 from llmasos.studio.context import Context
+from llmasos.studio.datasets.reading import reading
 from llmasos.studio.datasets.whole_text import clipped, show_whole, text_of
 
 _ROWS = 10
@@ -43,7 +42,7 @@ class RowsTable:
 
     async def show(self) -> None:
         """Read and show the page."""
-        found = await asyncio.to_thread(page, self._look, self._first, _ROWS)
+        found = await reading(page, self._look, self._first, _ROWS)
         if self._place.is_deleted:
             return
         self._place.clear()
@@ -69,7 +68,7 @@ class RowsTable:
         raw = item.raw if isinstance(item, Broken) else text_of(dict(item.fields))
         with ui.element("td"):
             button = ui.button(f"{number:,}", on_click=self._context.handle(lambda: show_whole(title, raw)))
-            labelled(button.props("flat dense no-caps size=sm"), t("{row} as it stands in the file", row=title))
+            labelled(button.props("flat dense no-caps"), t("{row} as it stands in the file", row=title))
         if isinstance(item, Broken):
             with ui.element("td").props(f"colspan={max(len(self._columns), 1)}").classes("broken"):
                 parts.pill(t("cannot be read: {problem}", problem=reason_text(item.reason)), "bad")

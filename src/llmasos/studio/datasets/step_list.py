@@ -29,39 +29,49 @@ def choose_step(context: Context, add: Callable[[str], None]) -> None:
             dialog.close()
             add(name)
 
-        def show() -> None:
-            place.clear()
-            with place:
-                _offer(context, (wanted.value or "").lower(), take)
-
-        wanted.on_value_change(context.handle(show))
-        show()
+        with place:
+            offered = _Offered(context, take)
+        wanted.on_value_change(context.handle(lambda: offered.narrow(wanted.value or "")))
         ui.button(t("Close"), on_click=dialog.close).props("flat no-caps")
     dialog.on("hide", dialog.delete)
     dialog.open()
 
 
-def _offer(context: Context, wanted: str, take: Callable[[str], None]) -> None:
-    titles = {
-        "cleaning": t("Cleaning"), "linguistics": t("Words and sentences"), "filters": t("Filters"),
-        "deduplication": t("The whole data set"),
-    }  # fmt: skip
-    found = False
-    for room in _ROOMS:
-        steps = [(name, text) for name, text in _steps(room) if wanted in f"{name} {text}".lower()]
-        if not steps:
-            continue
-        found = True
-        parts.title_line(3, titles[room])
-        for name, text in steps:
-            with ui.element("div").classes("line apart listed"):
-                with ui.element("div").classes("named"):
-                    ui.label(name).classes("mono")
-                    ui.label(text).classes("small soft")
-                button = ui.button(t("Add"), icon="add", on_click=context.handle(lambda name=name: take(name)))
-                labelled(button.props("flat no-caps"), t("Add {name}", name=name))
-    if not found:
-        ui.label(t("No step matches.")).classes("soft")
+class _Offered:
+    """The list. What does not match is hidden and not taken out, so that no click finds its button gone."""
+
+    def __init__(self, context: Context, take: Callable[[str], None]) -> None:
+        titles = {
+            "cleaning": t("Cleaning"), "linguistics": t("Words and sentences"), "filters": t("Filters"),
+            "deduplication": t("The whole data set"),
+        }  # fmt: skip
+        self._rooms: list[tuple[ui.label, list[tuple[str, ui.element]]]] = []
+        for room in _ROOMS:
+            title = parts.title_line(3, titles[room])
+            self._rooms.append((title, [self._line(context, name, text, take) for name, text in _steps(room)]))
+        self._nothing = ui.label(t("No step matches.")).classes("soft")
+        self.narrow("")
+
+    def narrow(self, wanted: str) -> None:
+        """Show only what has this in its name or description."""
+        found = False
+        for title, lines in self._rooms:
+            here = [(line, wanted.lower() in text) for text, line in lines]
+            for line, matches in here:
+                line.set_visibility(matches)
+            title.set_visibility(any(matches for _, matches in here))
+            found = found or title.visible
+        self._nothing.set_visibility(not found)
+
+    @staticmethod
+    def _line(context: Context, name: str, text: str, take: Callable[[str], None]) -> tuple[str, ui.element]:
+        with ui.element("div").classes("line apart listed") as line:
+            with ui.element("div").classes("named"):
+                ui.label(name).classes("mono")
+                ui.label(text).classes("small soft")
+            button = ui.button(t("Add"), icon="add", on_click=context.handle(lambda: take(name)))
+            labelled(button.props("flat no-caps"), t("Add {name}", name=name))
+        return f"{name} {text}".lower(), line
 
 
 def _steps(room: str) -> list[tuple[str, str]]:

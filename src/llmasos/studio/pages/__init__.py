@@ -5,6 +5,9 @@ from __future__ import annotations
 from llmasos.studio.page import Page
 from llmasos.studio.pages import (
     compare,
+    data,
+    data_look,
+    data_prepare,
     evaluate,
     evaluation,
     explain,
@@ -21,6 +24,7 @@ from llmasos.studio.pages import (
 )
 
 PAGES: tuple[Page, ...] = (
-    home.PAGE, models.PAGE, model_compare.PAGE, model.PAGE, playground.PAGE, evaluate.PAGE,
+    home.PAGE, models.PAGE, model_compare.PAGE, model.PAGE, playground.PAGE, data.PAGE,
+    data_look.PAGE, data_prepare.PAGE, evaluate.PAGE,
     leaderboard.PAGE, compare.PAGE, evaluation.PAGE, explain.PAGE, runs.PAGE, run.PAGE, serve.PAGE, settings.PAGE,
 )  # fmt: skip

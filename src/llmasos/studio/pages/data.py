@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from llmasos.studio.components import parts
 from llmasos.studio.context import Context
 from llmasos.studio.datasets import actions
 from llmasos.studio.datasets.origin import Origin, path_given
+from llmasos.studio.datasets.reach import check_reach
+from llmasos.studio.datasets.reading import reading
 from llmasos.studio.datasets.upload_area import UploadArea
 from llmasos.studio.page import Page
 from llmasos.units import format_bytes
@@ -40,7 +41,8 @@ def build(context: Context) -> None:
             show()
 
     UploadArea(context, received)
-    _point(context)
+    if context.visitor.is_admin:  # others may read what was sent and what the library has
+        _point(context)
     place = ui.element("div").classes("talk")
 
     def show() -> None:
@@ -62,7 +64,8 @@ def _point(context: Context) -> None:
 
             async def look() -> None:
                 origin = path_given(path.value or "")
-                await asyncio.to_thread(origin.look)
+                check_reach(context, origin.source())
+                await reading(origin.look)
                 ui.navigate.to(address.data_look(origin.data))
 
             path.on("keydown.enter", context.handle(look))
@@ -93,7 +96,7 @@ def _files(context: Context, refresh: Callable[[], None]) -> None:
 
     async def count() -> None:
         for path, label in counts:
-            text = await asyncio.to_thread(_rows_of, path)
+            text = await reading(_rows_of, path)
             if not label.is_deleted:
                 label.text = text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 from nicegui import ui
@@ -18,8 +17,10 @@ from llmasos.studio.datasets import actions
 from llmasos.studio.datasets.fitting import show_fit
 from llmasos.studio.datasets.mapping import Mapping
 from llmasos.studio.datasets.origin import Origin
+from llmasos.studio.datasets.reach import check_reach
+from llmasos.studio.datasets.reading import reading
 from llmasos.studio.datasets.rendered import Rendered
-from llmasos.studio.datasets.report import show_report, show_statistics
+from llmasos.studio.datasets.report import has_report, show_report, show_statistics
 from llmasos.studio.datasets.rows_table import RowsTable
 from llmasos.studio.page import Page
 from llmasos.units import format_bytes
@@ -63,8 +64,9 @@ class _LookPage:
         library = self._context.platform.library
         found: Look | LLMasOSError | OSError
         try:
-            found = await asyncio.to_thread(self._origin.look)
-            splits = await asyncio.to_thread(self._origin.splits, library)
+            check_reach(self._context, self._origin.source())
+            found = await reading(self._origin.look)
+            splits = await reading(self._origin.splits, library)
         except (LLMasOSError, OSError) as error:
             found = error
         if self._place.is_deleted:
@@ -95,11 +97,13 @@ class _LookPage:
         with parts.card():
             parts.title_line(2, t("As a model sees it"))
             self._rendered = Rendered(self._context)
-        with parts.card():
+        prepared = not self._origin.is_path and has_report(self._context.platform.library, self._origin.data)
+        if prepared:
+            show_report(self._context, self._origin.data)
+        with parts.card() as card:
             parts.title_line(2, t("Statistics"))
             self._statistics = ui.element("div").classes("talk")
-        if not self._origin.is_path:
-            show_report(self._context, self._origin.data)
+        card.set_visibility(not prepared)  # the report has them, of all rows
         await table.show()
         await self._fit(look)
 
@@ -108,7 +112,7 @@ class _LookPage:
         assert self._mapping is not None
         self._newest += 1
         mine, layout = self._newest, self._mapping.layout
-        found = await asyncio.to_thread(fit, look, layout, most=_LOOKED_AT, kept=_RENDERED) if layout else None
+        found = await reading(fit, look, layout, most=_LOOKED_AT, kept=_RENDERED) if layout else None
         if self._place.is_deleted or mine != self._newest:
             return
         for place in (self._fitted, self._statistics):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from functools import partial
@@ -24,6 +23,8 @@ from llmasos.studio import address, uploads
 from llmasos.studio.components import parts
 from llmasos.studio.context import Context
 from llmasos.studio.datasets.origin import Origin
+from llmasos.studio.datasets.reach import check_reach
+from llmasos.studio.datasets.reading import reading
 from llmasos.studio.datasets.report import show_trial
 from llmasos.studio.datasets.steps_card import StepsCard
 from llmasos.studio.page import Page
@@ -78,8 +79,10 @@ class _Preparation:
             ui.timer(0.1, context.handle(self._try), once=True)
 
     def _recipe(self) -> DataRecipe:
-        """What is written; raises with all problems if it is not valid."""
-        return loading.check(parse(self._editor.text, "YAML"), DataRecipe)
+        """What is written; raises with all problems if it is not valid, and if it reads what is not for who asks."""
+        recipe = loading.check(parse(self._editor.text, "YAML"), DataRecipe)
+        check_reach(self._context, recipe)
+        return recipe
 
     def _changed(self) -> None:
         self._steps.show()
@@ -88,14 +91,15 @@ class _Preparation:
             self._note.text = t("The recipe has changed since. Try it again.")
 
     async def _try(self) -> None:
-        recipe = self._recipe()
+        self._steps.show()
+        recipe, text = self._recipe(), self._editor.text
         library = self._context.platform.library
         self._button.set_enabled(False)
         self._note.text = t("The first rows go through the steps.")
         open_model = partial(open_tokenizer_folder, library=library)
         found: Trial | LLMasOSError
         try:
-            found = await asyncio.to_thread(try_steps, recipe, folder=self._folder, open_model=open_model, most=_TRIED)
+            found = await reading(try_steps, recipe, folder=self._folder, open_model=open_model, most=_TRIED)
         except LLMasOSError as error:
             found = error
         if self._place.is_deleted:
@@ -115,7 +119,10 @@ class _Preparation:
             )  # fmt: skip
             with ui.expansion(t("Every step, with examples")).classes("w-full"):
                 show_trial(found)
-        self._steps.show(found.accounts)
+        if text == self._editor.text:
+            self._steps.show(found.accounts)
+        else:
+            self._changed()
 
     def _start(self) -> None:
         run = queue_preparation(self._recipe(), self._folder, library=self._context.platform.library)
