@@ -15,13 +15,15 @@ from torch import Tensor
 _PADDED_SHARE = 4
 _PADDED_TOKENS = 12
 """A document may be padded by a quarter of the longest in its group, and always by so many tokens."""
+_ROUND, _ROUNDED = 16, 256
+"""Lengths up to the second are multiples of the first: oneDNN keeps code for every shape of a product in bfloat16."""
 _MOST_PAIRS = 1 << 17
 """Pairs of tokens in a group, in each head: their scores are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Documents of a row, padded to the longest of them.
+    """Documents of a row, padded to one length.
 
     Attributes:
         places: (N * L,) of their tokens in the row, document by document; padding repeats the first token.
@@ -73,6 +75,8 @@ def groups_of(lengths: tuple[int, ...], device: torch.device) -> tuple[Group, ..
 
 def _group(documents: list[tuple[int, int]], device: torch.device) -> Group:
     longest = max(length for _, length in documents)
+    if longest <= _ROUNDED:
+        longest = -(-longest // _ROUND) * _ROUND
     steps = torch.arange(longest)
     starts = torch.tensor([start for start, _ in documents])
     real = steps[None] < torch.tensor([length for _, length in documents])[:, None]
