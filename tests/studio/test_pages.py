@@ -100,7 +100,7 @@ def test_a_model_is_downloaded_and_removed(open_browser: Open) -> None:
 
 def test_a_conversation(open_browser: Open) -> None:
     page = open_browser().open("/playground")
-    page.get_by_text("Settings").click()
+    page.get_by_role("main").get_by_text("Settings").click()
     page.get_by_label("Temperature").fill("0")
     page.get_by_label("Message").fill("What is the capital of France?")
     page.get_by_role("button", name="Send").click()
@@ -114,7 +114,7 @@ def test_a_conversation(open_browser: Open) -> None:
 
 def test_two_models_and_branches(open_browser: Open) -> None:
     page = open_browser().open("/playground")
-    page.get_by_text("Settings").click()
+    page.get_by_role("main").get_by_text("Settings").click()
     page.get_by_label("Temperature").fill("0")
     page.get_by_label("Most tokens").fill("5")
     page.get_by_label("Probabilities of tokens").click()
@@ -141,7 +141,7 @@ def test_two_models_and_branches(open_browser: Open) -> None:
 
 def test_an_answer_has_the_form_that_is_asked_for(open_browser: Open) -> None:
     page = open_browser().open("/playground")
-    page.get_by_text("Settings").click()
+    page.get_by_role("main").get_by_text("Settings").click()
     page.get_by_label("Form of the answer").click()
     page.get_by_role("option", name="Regular expression").click()
     page.get_by_label("Schema or pattern").fill("(yes|no), [0-9]{3}")
@@ -172,7 +172,7 @@ def test_a_key_is_made_used_and_revoked(open_browser: Open, address: str) -> Non
 
 def test_an_answer_is_stopped(open_browser: Open) -> None:
     page = open_browser().open("/playground")
-    page.get_by_text("Settings").click()
+    page.get_by_role("main").get_by_text("Settings").click()
     page.get_by_label("Most tokens").fill("4000")
     page.get_by_label("Message").fill("Write a very long story about a ship.")
     page.get_by_role("button", name="Send").click()
@@ -189,7 +189,7 @@ def test_an_answer_is_stopped(open_browser: Open) -> None:
 ])  # fmt: skip
 def test_what_is_said_is_text(open_browser: Open, text: str) -> None:
     page = open_browser().open("/playground")
-    page.get_by_text("Settings").click()
+    page.get_by_role("main").get_by_text("Settings").click()
     page.get_by_label("Most tokens").fill("1")
     page.get_by_label("Message").fill(text)
     page.get_by_role("button", name="Send").click()

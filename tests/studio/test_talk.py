@@ -55,6 +55,9 @@ EVERY = [
     TalkSettings(), TalkSettings(system=" Be brief. ", temperature=0.0, top_p=0.9, max_tokens=7, seed=3),
     TalkSettings(form="json"), TalkSettings(form="json_schema", source='{"type": "object"}'),
     TalkSettings(form="regex", source="[a-z]'+"), TalkSettings(probabilities=True),
+    TalkSettings(top_k=5, min_p=0.1, typical_p=0.9, repetition_penalty=1.1),
+    TalkSettings(presence_penalty=0.2, frequency_penalty=-0.1),
+    TalkSettings(stop=("END", "\n\n"), top_k=0),
 ]  # fmt: skip
 
 

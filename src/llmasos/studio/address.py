@@ -73,6 +73,11 @@ def playground(name: str | None = None) -> str:
     return "/playground" + (f"?model={quote(name, safe='')}" if name else "")
 
 
+def conversation(identifier: str) -> str:
+    """Of a saved conversation in the playground."""
+    return f"/playground?conversation={quote(identifier, safe='')}"
+
+
 def runs() -> str:
     """Of the list of runs."""
     return "/runs"

@@ -10,6 +10,8 @@ from typing import Any
 from llmasos.studio.talk.settings import ALTERNATIVES, TalkSettings
 
 Said = Sequence[Mapping[str, str]]
+_ADDITIONS = ("top_k", "min_p", "typical_p", "repetition_penalty", "structured_outputs")
+"""Fields that OpenAI's own package does not know by name."""
 
 
 def body(model: str, said: Said, settings: TalkSettings) -> dict[str, Any]:
@@ -19,11 +21,8 @@ def body(model: str, said: Said, settings: TalkSettings) -> dict[str, Any]:
         InvalidRequest: the schema is not valid.
     """
     fields: dict[str, Any] = {
-        "model": model, "messages": settings.messages(said), "temperature": settings.temperature,
-        "top_p": settings.top_p, "max_tokens": settings.max_tokens,
+        "model": model, "messages": settings.messages(said), **settings.sampling(),
     }  # fmt: skip
-    if settings.seed is not None:
-        fields["seed"] = settings.seed
     if settings.probabilities:
         fields |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
     if settings.form == "json":
@@ -47,7 +46,7 @@ def curl(address: str, model: str, said: Said, settings: TalkSettings) -> str:
 def python(address: str, model: str, said: Said, settings: TalkSettings) -> str:
     """A program with OpenAI's package."""
     fields = body(model, said, settings)
-    extra = {name: fields.pop(name) for name in ("structured_outputs",) if name in fields}
+    extra = {name: fields.pop(name) for name in _ADDITIONS if name in fields}
     if extra:
         fields["extra_body"] = extra
     lines = [f"    {name}={value!r}," for name, value in fields.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from html import escape
 from typing import Any
 
@@ -15,32 +15,49 @@ from llmasos.errors import LLMasOSError
 from llmasos.i18n import t
 from llmasos.server.serving.job import Generation, TokenInfo
 from llmasos.studio.components import parts
+from llmasos.studio.components.labelled import labelled
 from llmasos.studio.context import Context
+from llmasos.studio.talk.saved import Side
 from llmasos.studio.talk.settings import TalkSettings
 from llmasos.studio.talk.tree import Conversation, Said
 
 _REDRAW_SECONDS = 0.08
+_KEEP_SECONDS = 5.0
+"""Most of an answer in the making that a killed server loses."""
 
 
 class Column:
     """One of the conversations beside each other.
 
     Args:
+        side: the model, and what was said with it.
         settings: what holds now.
         changed: called when answering begins and ends.
+        keep: called when there is something that must not be lost.
     """
 
     def __init__(
-        self, context: Context, model: str, settings: Callable[[], TalkSettings], changed: Callable[[], None]
-    ) -> None:
-        self._context, self._settings, self._changed = context, settings, changed
-        self.model = model
-        self.conversation = Conversation()
+        self, context: Context, side: Side, settings: Callable[[], TalkSettings], changed: Callable[[], None],
+        keep: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._context, self._settings, self._changed, self._keep = context, settings, changed, keep
+        self.side = side
         self._generation: Generation | None = None
         self.busy = False
         self._stopped = False
-        self._place = ui.element("div").classes("talk").props(f'role=log aria-live=polite aria-label="{model}"')
+        self._place = ui.element("div").classes("talk").props("role=log aria-live=polite")
+        labelled(self._place, side.model)
         self._draw()
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was said."""
+        return self.side.conversation
+
+    def choose(self, model: str) -> None:
+        """Ask another model from now on."""
+        self.side.model = model
+        labelled(self._place, model).update()
 
     async def say(self, text: str) -> None:
         """Ask at the end of the conversation and show the answer as it comes."""
@@ -52,21 +69,17 @@ class Column:
         if self._generation is not None:
             self._generation.close()
 
-    def clear(self) -> None:
-        """Begin anew."""
-        self.stop()
-        self.conversation = Conversation()
-        self._draw()
-
     async def _answer(self, question: Said) -> None:
         if self.busy:
             return
         answer = question.add("assistant")
+        answer.model = self.side.model
         self.busy, self._stopped = True, False
         self._changed()
         try:
             shown = self._draw()
             assert shown is not None
+            await self._keep()
             await self._stream(question, answer, shown)
         except BaseException:
             if not answer.text and not answer.thoughts:
@@ -74,14 +87,16 @@ class Column:
             raise
         finally:
             self.busy = False
+            await self._keep()
             self._draw()
             self._changed()
 
     async def _stream(self, question: Said, answer: Said, shown: ui.label) -> None:
         settings = self._settings()
-        job = settings.job(self.model, self.conversation.messages_to(question))
+        job = settings.job(self.side.model, self.conversation.messages_to(question))
         started = time.monotonic()
         count, first, drawn, ended = 0, 0.0, 0.0, ""
+        kept = started
         self._generation = await self._context.platform.service.generate(job)
         try:
             while not self._stopped:
@@ -100,6 +115,9 @@ class Column:
                     answer.tokens += piece.logprobs or []
                 if time.monotonic() - drawn > _REDRAW_SECONDS:
                     shown.text, drawn = answer.text or answer.thoughts, time.monotonic()
+                if time.monotonic() - kept > _KEEP_SECONDS:
+                    await self._keep()
+                    kept = time.monotonic()
                 if pieces[-1].usage is not None:
                     break
                 await asyncio.sleep(0)
@@ -162,9 +180,10 @@ class Column:
             f'flat round dense size=sm aria-label="{name}"'
         ).tooltip(name)
 
-    def _turn(self, said: Said, place: int) -> None:
+    async def _turn(self, said: Said, place: int) -> None:
         said.turn_to(place)
         self._draw()
+        await self._keep()
 
     def _edit(self, said: Said) -> None:
         """Another question in the place of this one; the first stays as a branch."""

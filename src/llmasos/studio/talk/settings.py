@@ -16,6 +16,10 @@ Form = Literal["text", "json", "json_schema", "regex"]
 FORMS: tuple[Form, ...] = get_args(Form)
 ALTERNATIVES = 5
 """Alternatives that are shown with each token."""
+OPTIONAL = (
+    "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed",
+)  # fmt: skip
+"""Settings that may be left to the model."""
 
 
 @dataclass
@@ -23,6 +27,9 @@ class TalkSettings:
     """What the controls of the playground say.
 
     Attributes:
+        typical_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty: ``None``: as the model's own
+            configuration has it.
+        stop: texts that end the answer.
         seed: ``None``: another each time.
         form: what the answer must be; ``source`` is the schema or the pattern.
         probabilities: whether the tokens come with their probabilities.
@@ -31,6 +38,13 @@ class TalkSettings:
     system: str = ""
     temperature: float = 0.7
     top_p: float = 1.0
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: tuple[str, ...] = ()
     max_tokens: int = 512
     seed: int | None = None
     form: Form = "text"
@@ -78,17 +92,23 @@ class TalkSettings:
                     raise InvalidRequest(t("there is no pattern"), hint=t("Write a regular expression."))
                 return Grammar("regex", self.source)
 
+    def sampling(self) -> dict[str, Any]:
+        """What was chosen, by the names that the engine and the API have in common."""
+        options: dict[str, Any] = {
+            "temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens,
+        }  # fmt: skip
+        options |= {name: value for name in OPTIONAL if (value := getattr(self, name)) is not None}
+        if self.stop:
+            options["stop"] = list(self.stop)
+        return options
+
     def job(self, model: str, said: Sequence[Mapping[str, str]]) -> Job:
         """The request for an answer.
 
         Raises:
             InvalidRequest: see :meth:`grammar`.
         """
-        options: dict[str, Any] = {
-            "temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens,
-        }  # fmt: skip
-        if self.seed is not None:
-            options["seed"] = self.seed
+        options = self.sampling()
         if self.probabilities:
             options["logprobs"] = ALTERNATIVES
         return Job(model, messages=self.messages(said), options=options, output_format=self.grammar())

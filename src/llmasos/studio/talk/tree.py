@@ -18,6 +18,7 @@ class Said:
     Attributes:
         thoughts: what a model thought before an answer, where its template marks it.
         tokens: of an answer, with their probabilities, where these were asked for.
+        model: which gave an answer.
         note: what is told beneath it, such as the speed.
         following: the messages that came next, one for each branch.
         chosen: which of them is shown.
@@ -27,6 +28,7 @@ class Said:
     text: str = ""
     thoughts: str = ""
     tokens: list[TokenInfo] = field(default_factory=list)
+    model: str = ""
     note: str = ""
     following: list[Said] = field(default_factory=list)
     chosen: int = 0
@@ -63,6 +65,11 @@ class Conversation:
 
     def __init__(self) -> None:
         self._root = Said("assistant")
+
+    @property
+    def root(self) -> Said:
+        """What the first questions follow; it is never shown."""
+        return self._root
 
     def path(self) -> Iterator[Said]:
         """The messages that are shown, in order."""
