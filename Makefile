@@ -3,7 +3,7 @@
 #   PYTHON=python3.12       the interpreter of the virtual environment (3.11 or later)
 #   VENV=.venv              where the environment lies
 #   TORCH_FLAGS=...         more options for installing PyTorch, for example an index of CPU-only builds
-#   ARGS=...                arguments of `llmasos run` or pytest
+#   ARGS=...                arguments of `llmasos up` or pytest
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -34,8 +34,8 @@ $(READY): pyproject.toml constraints.txt $(wildcard hatch_build.py)
 	@$(PIP) install -qq -c constraints.txt -e ".[dev]"
 	@touch $@
 
-run: $(READY) ## talk to a model (one sample answer where there is no terminal)
-	@$(BIN)/llmasos run $(ARGS)
+run: $(READY) ## start the Studio, the web application (ARGS="--port 0 --no-browser")
+	@$(BIN)/llmasos up $(ARGS)
 
 test: $(READY) registry browser ## all tests; downloads small models through pip
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import webbrowser
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +13,13 @@ import typer
 from llmasos.cli.completion import complete_model
 from llmasos.cli.output import Output
 from llmasos.cli.serve import log_to_standard_error
-from llmasos.errors import MissingDependency
+from llmasos.errors import LLMasOSError, MissingDependency
 from llmasos.i18n import t
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from llmasos.studio.accounts.door import Door
+    from llmasos.studio.context import Platform
 
 app = typer.Typer()
 
@@ -42,12 +44,16 @@ def up(
 ) -> None:
     """Start the Studio: the platform as a web application, with the APIs of `llmasos serve` beside it.
 
+    It is there at once; its model is fetched and loaded meanwhile, with --json before the address is told.
+
     It listens on 127.0.0.1 unless told otherwise. SIGTERM and Ctrl-C finish what runs; a second one stops at once.
 
     Where other machines can reach it, people sign in to the Studio and programs need a key. As long as there are no
     users, it prints a code with which the first browser makes the admin.
     """
     out = Output(json=json)
+    if not json:
+        out.note(t("Starting the Studio ..."))
     try:
         from llmasos.server.configuration import read_configuration
         from llmasos.server.process import open_socket
@@ -55,6 +61,7 @@ def up(
         from llmasos.server.serving.service import ModelService
         from llmasos.studio import address
         from llmasos.studio.mount import mount
+        from llmasos.studio.opening import ready_models
     except ImportError as error:
         raise MissingDependency(
             t("the Studio needs the package {package}", package=error.name), hint='pip install "llmasos[all]"'
@@ -69,17 +76,30 @@ def up(
     log_to_standard_error()
     listening = open_socket(configuration)
     service = ModelService(configuration, Library())
-    door: Door | None = None
+    platform: Platform | None = None
 
     def extend(application: FastAPI) -> None:
-        nonlocal door
-        door = mount(application, service).door
-        door.expect_the_first()
+        nonlocal platform
+        platform = mount(application, service)
+        platform.door.expect_the_first()
+
+    async def prepare() -> None:
+        """The Studio is there while its model is fetched and loaded, and stays if that fails."""
+        assert platform is not None
+        try:
+            await ready_models(platform)
+        except LLMasOSError as error:
+            out.warn(t("{model} cannot be had: {reason}", model=configuration.models[0], reason=error.message))
+            if error.hint:
+                out.note(error.hint)
+        else:
+            out.note(t("{model} is loaded.", model=configuration.models[0]))
 
     def announce(server: str) -> None:
         server = _from_here(server)
         studio = server + address.ROOT + address.home()
-        code = door.setup_code.text if door is not None and door.setup_code is not None else None
+        setup_code = platform.door.setup_code if platform is not None else None
+        code = setup_code.text if setup_code is not None else None
         if json:
             out.result({"address": server, "studio": studio, "setup_code": code}, lambda: None)
             sys.stdout.flush()
@@ -91,11 +111,16 @@ def up(
         if code is not None and not json:
             out.note(t("There are no users yet. The first browser makes the admin with this code: {code}", code=code),
                      style="bold")  # fmt: skip
-        if browser:
-            webbrowser.open(studio)
+        if browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=[studio], daemon=True).start()
 
-    with out.progress():
-        run(service, listening, announce, extend=extend)
+    with out.progress():  # programs wait for the line of JSON to use the model
+        run(service, listening, announce, extend=extend, prepare=None if json else prepare)
+
+
+def _has_screen() -> bool:
+    """Whether a browser of its own can be opened: without a screen, one of the terminal would take it over."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _from_here(server: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -70,6 +71,7 @@ def serve(
     announce: Callable[[str], None],
     *,
     extend: Callable[[FastAPI], object] | None = None,
+    prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Load the configured models and run until a signal.
 
@@ -78,9 +80,11 @@ def serve(
         listening: from :func:`open_socket`.
         announce: called with the address once requests are answered.
         extend: adds to the application before it starts.
+        prepare: starts the service while requests are answered already, and tells itself what goes wrong; default: the
+            service is started first.
 
     Raises:
-        LLMasOSError: a configured model cannot be had.
+        LLMasOSError: a configured model cannot be had, unless ``prepare`` is given.
     """
     configuration = service.configuration
     # The service is started here, so that its errors are told like those of every command.
@@ -102,10 +106,18 @@ def serve(
     server = _Server(config, service, lambda: announce(address))
 
     async def run() -> None:
+        preparing = None
         try:
-            await service.start()
+            if prepare is None:
+                await service.start()
+            else:
+                preparing = asyncio.ensure_future(prepare())
             await server.serve(sockets=[listening])
         finally:
+            if preparing is not None:
+                preparing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await preparing
             await service.close()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

@@ -111,7 +111,7 @@ class Transfers:
 
 def _do(transfer: Transfer, work: Callable[[Transfer], object]) -> None:
     try:
-        with progress.reporting(transfer.take):
+        with progress.reporting(progress.current().emit, transfer.take):  # the terminal of the server sees it too
             work(transfer)
     except LLMasOSError as error:
         transfer.error, transfer.outcome = error, "failed"

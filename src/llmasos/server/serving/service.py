@@ -94,13 +94,16 @@ class ModelService:
 
     # --- life --------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, models: Sequence[str] | None = None) -> None:
         """Find and load the models of the configuration.
+
+        Args:
+            models: load these instead.
 
         Raises:
             LLMasOSError: one cannot be had.
         """
-        for reference in self.configuration.models:
+        for reference in self.configuration.models if models is None else models:
             target = await asyncio.to_thread(self._acquire, reference)
             self.names.add(target)
             await self._loaded_model(target, pinned=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 from nicegui import ui
 
@@ -17,12 +18,13 @@ from llmasos.studio.components.later import later
 from llmasos.studio.components.run_line import no_runs, run_line
 from llmasos.studio.components.transfer_line import TransferLine
 from llmasos.studio.context import Context
+from llmasos.studio.opening import ended
 from llmasos.studio.page import Page
 from llmasos.units import format_bytes
 
 _RECENT = 5
 _REFRESH = 2.0
-_LOOK = 0.2
+_Found = TypeVar("_Found")
 
 
 def build(context: Context) -> None:
@@ -48,18 +50,12 @@ def build(context: Context) -> None:
             lambda: model, lambda: _run(first_steps.evaluate(library, model)),
         )  # fmt: skip
     parts.title_line(2, t("Recent runs"))
-    _Recent(context)
+    _Refreshed(
+        context, lambda: context.platform.queue.store.all()[:_RECENT], lambda runs: _recent(context, runs),
+        key=lambda runs: [(run.id, run.state) for run in runs],
+    )  # fmt: skip
     parts.title_line(2, t("Models in service"))
-    loaded = context.platform.service.loaded()
-    if not loaded:
-        ui.label(t("None is loaded. The first question loads its model.")).classes("soft")
-    with ui.element("div").classes("grid"):
-        for item in loaded:
-            with parts.card():
-                parts.title_line(3, item.name)
-                with ui.element("div").classes("line"):
-                    parts.pill(t("in service"), "alive")
-                    parts.pill(format_bytes(item.bytes))
+    _Refreshed(context, lambda: [(item.name, item.bytes) for item in context.platform.service.loaded()], _in_service)
     parts.title_line(2, t("This machine"))
     with parts.card():
         later(context, lambda: _machine(context), parts.facts)
@@ -113,35 +109,53 @@ class _Step:
             with self._place:
                 ui.label(t("First {name} is downloaded.", name=model)).classes("small soft")
                 TransferLine(self._context, transfer, t("Download of {name}", name=model), lambda _: None)
-        while transfer.outcome == "running":
-            await asyncio.sleep(_LOOK)
-        if transfer.error is not None:
-            raise transfer.error
+        await ended(transfer)
         self._context.platform.service.names.forget()
 
 
-class _Recent:
-    """The newest runs, anew when one changes."""
+class _Refreshed:
+    """A part of the page that is built anew when what it shows has changed.
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._shown: object = None
-        self._place = ui.element("div").classes("talk")
-        self._show()
-        ui.timer(_REFRESH, context.handle(self._show))
+    Args:
+        key: tells what has to be shown anew; a running run's heartbeat need not, which would take the focus away.
+    """
 
-    def _show(self) -> None:
-        runs = self._context.platform.queue.store.all()[:_RECENT]
-        now = [(run.id, run.state) for run in runs]
-        if now == self._shown:
-            return
-        self._shown = now
-        self._place.clear()
-        with self._place:
-            if not runs:
-                no_runs()
-            for run in runs:
-                run_line(self._context, run)
+    def __init__(
+        self, context: Context, find: Callable[[], _Found], show: Callable[[_Found], None],
+        key: Callable[[_Found], object] = lambda found: found,
+    ) -> None:  # fmt: skip
+        place = ui.element("div").classes("talk")
+        shown: list[object] = []
+
+        def look() -> None:
+            found = find()
+            if shown != [key(found)]:
+                shown[:] = [key(found)]
+                place.clear()
+                with place:
+                    show(found)
+
+        look()
+        ui.timer(_REFRESH, context.handle(look))
+
+
+def _recent(context: Context, runs: list[Run]) -> None:
+    if not runs:
+        no_runs()
+    for run in runs:
+        run_line(context, run)
+
+
+def _in_service(models: list[tuple[str, int]]) -> None:
+    if not models:
+        ui.label(t("None is loaded. The first question loads its model.")).classes("soft")
+    with ui.element("div").classes("grid"):
+        for name, size in models:
+            with parts.card():
+                parts.title_line(3, name)
+                with ui.element("div").classes("line"):
+                    parts.pill(t("in service"), "alive")
+                    parts.pill(format_bytes(size))
 
 
 def _machine(context: Context) -> list[tuple[str, object]]:

@@ -13,6 +13,7 @@ from llmasos.library.scores import AttachedScores, attached_scores
 from llmasos.library.version import Version
 from llmasos.studio import address
 from llmasos.studio.components import parts
+from llmasos.studio.components.confirm import confirm
 from llmasos.studio.components.labelled import labelled
 from llmasos.studio.components.later import later
 from llmasos.studio.components.table import table
@@ -68,12 +69,11 @@ def _actions(context: Context, name: str, version: Version) -> None:
         if runs and metadata.task_family == "causal":
             _way(t("Explain"), "insights", address.explain(name))
         _way(t("Compare"), "compare", address.compare_models(name))
-        ui.button(t("Push"), icon="cloud_upload", on_click=context.handle(lambda: sending.ask(context, name))).props(
-            "flat no-caps"
-        )
-        if context.visitor.is_admin:
-            ask = context.handle(lambda: _ask_removal(context, name), admin=True)
-            labelled(ui.button(icon="delete", on_click=ask).props("flat round"), t("Remove {name}", name=name))
+        if context.visitor.is_admin:  # it uses the credentials of this machine, and removing cannot be undone
+            push = context.handle(lambda: sending.ask(context, name), admin=True)
+            ui.button(t("Push"), icon="cloud_upload", on_click=push).props("flat no-caps")
+            remove = ui.button(icon="delete", on_click=context.handle(lambda: _ask_removal(context, name), admin=True))
+            labelled(remove.props("flat round"), t("Remove {name}", name=name))
 
 
 def _way(title: str, icon: str, target: str) -> None:
@@ -132,23 +132,17 @@ def _beneath_a_heading(card: str) -> str:
 
 
 def _ask_removal(context: Context, name: str) -> None:
-    with ui.dialog() as dialog, parts.sheet():
-        parts.title_line(2, t("Remove {name}?", name=name))
-        ui.label(t("Its files go from this machine if no other name has them. This cannot be undone."))
+    def remove() -> None:
+        context.platform.library.remove(name)
+        context.platform.service.names.forget()
+        ui.notify(t("{name} is removed.", name=name))
+        ui.navigate.to(address.models())
 
-        def remove() -> None:
-            dialog.close()
-            context.platform.library.remove(name)
-            context.platform.service.names.forget()
-            ui.notify(t("{name} is removed.", name=name))
-            ui.navigate.to(address.models())
-
-        with ui.element("div").classes("line"):
-            ui.button(t("Remove"), color="negative", on_click=context.handle(remove, admin=True)).props(
-                "unelevated no-caps"
-            )
-            ui.button(t("Cancel"), on_click=dialog.close).props("flat no-caps")
-    dialog.open()
+    confirm(
+        context, t("Remove {name}?", name=name),
+        t("Its files go from this machine if no other name has them. This cannot be undone."), t("Remove"), remove,
+        admin=True,
+    )  # fmt: skip
 
 
 PAGE = Page("/models/{name}", lambda: t("Model"), "view_in_ar", build, section="/models")

@@ -53,7 +53,7 @@ def ask(context: Context, name: str) -> None:
                 ).style("overflow-wrap: anywhere")
 
         with ui.element("div").classes("line"):
-            button = ui.button(t("Send"), on_click=context.handle(send)).props("unelevated no-caps")
+            button = ui.button(t("Send"), on_click=context.handle(send, admin=True)).props("unelevated no-caps")
             ui.button(t("Close"), on_click=dialog.close).props("flat no-caps")
     dialog.on("hide", dialog.delete)
     dialog.open()
