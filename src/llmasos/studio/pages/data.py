@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from nicegui import ui
@@ -106,12 +107,18 @@ def _files(context: Context, refresh: Callable[[], None]) -> None:
 def _rows_of(path: Path) -> str:
     """How many rows a file has, in words."""
     try:
-        if path.stat().st_size > _COUNTED_BYTES and path.suffix.lower() not in (".parquet", ".pq"):
+        found = path.stat()
+        if found.st_size > _COUNTED_BYTES:
             return t("rows are counted when it is prepared")
-        look = Origin(str(path)).look()
-        return t("{count} rows", count=f"{count_records(look):,}")
+        return t("{count} rows", count=f"{_count(path, found.st_size, found.st_mtime_ns):,}")
     except (LLMasOSError, OSError) as error:
         return t("cannot be read: {problem}", problem=getattr(error, "message", str(error)))
+
+
+@lru_cache(maxsize=1000)
+def _count(path: Path, size: int, changed: int) -> int:
+    """The rows of a file as it was at a time."""
+    return count_records(Origin(str(path)).look())
 
 
 def _library(context: Context, refresh: Callable[[], None]) -> None:
