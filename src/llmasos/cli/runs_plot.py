@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,12 @@ from llmasos.cli.output import Output
 from llmasos.cli.runs_text import damage_text
 from llmasos.i18n import t
 from llmasos.library.disk import full_disk_as_error
+from llmasos.runs.comparison import label_of, result_table
 from llmasos.runs.events import EventFile
 from llmasos.runs.plots.figure import Panel, XAxis, panels
 from llmasos.runs.plots.terminal import draw
-from llmasos.runs.queue import state_text
-from llmasos.runs.series import Point, curves, finite
+from llmasos.runs.series import Point, curves
 from llmasos.runs.store import EVENTS, RunStore
-from llmasos.units import format_duration
 
 if TYPE_CHECKING:
     from llmasos.runs.run import Run
@@ -46,7 +44,7 @@ def plot_runs(
         MissingDependency: the picture needs a package that is not installed.
         OutOfDisk: a file cannot be written.
     """
-    found = [(_label(run, runs), _curves(out, store, run)) for run in runs]
+    found = [(label_of(run, runs), _curves(out, store, run)) for run in runs]
     if png is not None or html is not None:
         _write(out, runs, found, panels(found, metrics=metrics, x=x, most=_POINTS), html=html, png=png)
     shown = panels(found, metrics=metrics or _default(found), x=x)
@@ -86,13 +84,6 @@ def _default(found: Sequence[tuple[str, dict[str, list[Point]]]]) -> list[str]:
     return [name for name in _LOSSES if any(name in points for _, points in found)]
 
 
-def _label(run: Run, runs: Sequence[Run]) -> str:
-    """The name, if that tells the runs apart."""
-    if run.name is None or sum(other.name == run.name for other in runs) > 1:
-        return run.id
-    return run.name
-
-
 def _facts(points: Sequence[Point]) -> list[dict[str, float | None]]:
     return [
         {"step": point.step, "value": point.value if math.isfinite(point.value) else None, "tokens": point.tokens}
@@ -125,7 +116,7 @@ def _write(
     if html is not None:
         from llmasos.runs.plots.html import page
 
-        text = page(title, drawn, _table(runs, found))
+        text = page(title, drawn, result_table(runs, found))
         with full_disk_as_error(html.absolute().parent):
             html.write_text(text, encoding="utf-8")
     if png is not None:
@@ -133,28 +124,3 @@ def _write(
 
         for warning in write_png(png, title, drawn):
             out.warn(warning)
-
-
-def _table(runs: Sequence[Run], found: Sequence[tuple[str, dict[str, list[Point]]]]) -> list[list[str]]:
-    now = datetime.now(UTC)
-    rows = [[t("Run"), t("Kind"), t("State"), t("Steps"), t("Time"), t("Training loss"), t("Validation loss")]]
-    for run, (label, points) in zip(runs, found, strict=True):
-        last = max((curve[-1].step for curve in points.values() if curve), default=0)
-        seconds = run.seconds(now)
-        rows.append(
-            [
-                label,
-                run.kind,
-                state_text(run.state),
-                f"{last:,}",
-                format_duration(seconds) if seconds is not None else "-",
-                _last(points.get("loss", [])),
-                _last(points.get("eval_loss", [])),
-            ]
-        )
-    return rows
-
-
-def _last(points: Sequence[Point]) -> str:
-    numbers = finite(points)
-    return f"{numbers[-1].value:.4f}" if numbers else "-"

@@ -147,3 +147,10 @@ def train(goal: str | None = None, model: str | None = None) -> str:
     asked = {"goal": goal, "model": model}
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in asked.items() if value)
     return "/train" + (f"?{query}" if query else "")
+
+
+def runs_comparison(*identifiers: str) -> str:
+    """Of the comparison of runs."""
+    return "/runs/compare" + (
+        f"?runs={','.join(quote(identifier, safe='') for identifier in identifiers)}" if identifiers else ""
+    )

@@ -88,7 +88,7 @@ def plan_training(
         )
     require_packages()
     if recipe is not None:
-        checked = _with_date(read_recipe(recipe, changes))
+        checked = with_date(read_recipe(recipe, changes))
         fetch_models(checked, library, accept_license=accept_license)
         return Plan(checked, None)
     assert resume is not None
@@ -103,7 +103,7 @@ def plan_training(
     return Plan(recipe_of(run, store), run)
 
 
-def _with_date(recipe: TrainingRecipe) -> TrainingRecipe:
+def with_date(recipe: TrainingRecipe) -> TrainingRecipe:
     """The recipe with today's date written down, which chat templates may show: a run that goes on tomorrow must see
     the same tokens."""
     if recipe.data.rendering.today is not None:

@@ -19,12 +19,15 @@ from llmasos.studio.pages import (
     playground,
     run,
     runs,
+    runs_compare,
     serve,
     settings,
+    train,
 )
 
 PAGES: tuple[Page, ...] = (
     home.PAGE, models.PAGE, model_compare.PAGE, model.PAGE, playground.PAGE, data.PAGE,
-    data_look.PAGE, data_prepare.PAGE, evaluate.PAGE,
-    leaderboard.PAGE, compare.PAGE, evaluation.PAGE, explain.PAGE, runs.PAGE, run.PAGE, serve.PAGE, settings.PAGE,
+    data_look.PAGE, data_prepare.PAGE, train.PAGE, evaluate.PAGE,
+    leaderboard.PAGE, compare.PAGE, evaluation.PAGE, explain.PAGE,
+    runs.PAGE, runs_compare.PAGE, run.PAGE, serve.PAGE, settings.PAGE,
 )  # fmt: skip

@@ -24,6 +24,7 @@ from llmasos.runs.tail import Tail
 from llmasos.studio import address
 from llmasos.studio.components import parts
 from llmasos.studio.components.run_line import TONES
+from llmasos.studio.components.run_result import result_links
 from llmasos.studio.context import Context
 from llmasos.studio.datasets.report import show_report
 from llmasos.studio.page import Page
@@ -128,6 +129,7 @@ class _Watch:
                 ui.button(t("Stop"), icon="stop", on_click=self._context.handle(self._stop)).props(
                     "unelevated no-caps color=negative"
                 )
+            result_links(self._context, self._run)
             if self._run.can_resume:
                 ui.button(t("Go on"), icon="play_arrow", on_click=self._context.handle(self._resume)).props(
                     "unelevated no-caps"

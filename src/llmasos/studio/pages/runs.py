@@ -5,6 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from llmasos.i18n import t
+from llmasos.studio import address
 from llmasos.studio.components import parts
 from llmasos.studio.components.run_line import no_runs, run_line
 from llmasos.studio.context import Context
@@ -16,7 +17,9 @@ _SHOWN = 50
 def build(context: Context) -> None:
     """The page."""
     with parts.heading(t("Runs"), t("They go on when this page is closed, and when the server stops.")):
-        pass
+        ui.button(
+            t("Compare runs"), icon="stacked_line_chart", on_click=lambda: ui.navigate.to(address.runs_comparison())
+        ).props("flat no-caps")
     place = ui.element("div").classes("talk")
     before: list[object] = []
 

@@ -10,8 +10,10 @@ from nicegui import ui
 from llmasos.i18n import t
 from llmasos.studio.components import parts
 from llmasos.studio.context import Context
-from llmasos.studio.recipes.draft import Draft
+from llmasos.studio.recipes import rows
+from llmasos.studio.recipes.draft import Draft, path_of
 from llmasos.studio.recipes.form import Form
+from llmasos.studio.recipes.shape import Kinds
 from llmasos.studio.recipes.yaml_field import YamlField
 
 
@@ -24,6 +26,9 @@ class RecipeEditor:
         featured: dotted paths, such as ``method.rank``, that stand first in the form, in this order. A path of the tag
             of a union, such as ``method.kind``, is the choice of its kind. All others are behind "All options".
         on_change: called after the text has changed, by whomever.
+
+    Attributes:
+        front: an empty element before the form, for controls of the page.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class RecipeEditor:
         self._draft = Draft(kind, values)
         with ui.element("div").classes("recipe"):
             with ui.element("div").classes("talk"):
+                self.front = ui.element("div").classes("talk")
                 self._form = Form(context, self._draft, featured, self._after_form)
             with ui.element("div").classes("talk written"):
                 self._field = YamlField(context, self._draft.text, self._written)
@@ -49,6 +55,17 @@ class RecipeEditor:
     def text(self) -> str:
         """The YAML as it stands."""
         return self._draft.text
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What the form shows: the values when the text was last valid, with short forms written out."""
+        return self._draft.shown
+
+    def kind_at(self, key: str) -> str | None:
+        """The kind that holds at the dotted path of a union, written or by default."""
+        path = path_of(key)
+        shape = rows.find(self._draft.shape, self._draft.shown, path)
+        return shape.kind_of(rows.at(self._draft.shown, path)) if isinstance(shape, Kinds) else None
 
     def put(self, changes: Mapping[str, Any]) -> None:
         """Change values by their dotted paths; ``None`` takes a key away. Form and YAML follow.
