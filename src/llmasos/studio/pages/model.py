@@ -17,10 +17,14 @@ from llmasos.studio.components.confirm import confirm
 from llmasos.studio.components.labelled import labelled
 from llmasos.studio.components.later import later
 from llmasos.studio.components.table import table
+from llmasos.studio.components.try_classifier import try_it
 from llmasos.studio.context import Context
 from llmasos.studio.page import Page
 from llmasos.studio.versions import files, lineage, sending, tags
 from llmasos.studio.versions.facts import facts
+
+_TRAINED = ("causal", "seq2seq", "encoder", "embedder", "classifier")
+"""Families of models that a recipe can start from."""
 
 
 def build(context: Context, name: str) -> None:
@@ -36,6 +40,7 @@ def build(context: Context, name: str) -> None:
     with parts.heading(shown, version.metadata.description or ""):
         pass
     _actions(context, name, version)
+    try_it(context, name, version.metadata)
     with parts.card():
         parts.facts(facts(version))
     later(context, lambda: attached_scores(library, version.digest), _scores)
@@ -64,6 +69,8 @@ def _actions(context: Context, name: str, version: Version) -> None:
     with ui.element("div").classes("line"):
         if runs and metadata.task_family == "causal":
             _way(t("Talk"), "forum", address.playground(name))
+        if metadata.kind is Kind.MODEL and metadata.task_family in _TRAINED:
+            _way(t("Train"), "school", address.train(model=name))
         if runs:
             _way(t("Evaluate"), "fact_check", address.evaluate(name))
         if runs and metadata.task_family == "causal":
