@@ -177,7 +177,7 @@ def test_two_models_are_compared_sample_by_sample(open_browser: Open, measured: 
     page.get_by_text("1 to 7 of 7").wait_for()
     assert page.locator(".sample").first.locator(".pill").all_inner_texts() == ["correct", "wrong"]
     page.locator(".sample .q-item").first.click()
-    page.get_by_role("heading", name="first-model").wait_for()
+    page.get_by_role("heading", name="first-model", exact=True).wait_for()
     page.get_by_role("radio", name="all 25").click()
     page.get_by_text("1 to 10 of 25").wait_for()
 

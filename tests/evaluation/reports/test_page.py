@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmasos.errors import InvalidRequest
 from llmasos.evaluation.metrics.base import Context
 from llmasos.evaluation.records import Status
-from llmasos.evaluation.reports.page import page
+from llmasos.evaluation.reports.page import Scheme, page
 from llmasos.evaluation.reports.samples import browser
 from llmasos.evaluation.reports.write import write_report
 from llmasos.evaluation.runs import runs_in
@@ -143,3 +143,14 @@ def test_reports_are_written_by_the_name_of_the_file(tmp_path: Path) -> None:
     assert orjson.loads((tmp_path / "a.JSON").read_bytes())[0]["scores"]["accuracy"]["value"] == 0.5
     with pytest.raises(InvalidRequest, match=r"a report ends in \.html"):
         write_report(runs, tmp_path / "a.pdf")
+
+
+@pytest.mark.parametrize(("scheme", "query"), [
+    ("auto", "(prefers-color-scheme: dark)"), ("dark", "all"), ("light", "not all"),
+])  # fmt: skip
+def test_the_colours_are_the_readers_or_those_asked_for(tmp_path: Path, scheme: Scheme, query: str) -> None:
+    records = [record(0, output="@media (prefers-color-scheme: dark)", status=Status.WRONG)]
+    write_run(tmp_path / "run", records, ["accuracy"])
+    shown = page(runs_in(tmp_path), scheme=scheme)
+    assert f"@media {query} {{" in shown
+    assert shown.count("(prefers-color-scheme: dark)") >= 1, "what a model wrote stays"

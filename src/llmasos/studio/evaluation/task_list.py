@@ -166,10 +166,10 @@ class TaskList:
         assert offer.file is not None
         path = offer.file
 
-        def remove() -> None:
+        async def remove() -> None:
             path.unlink(missing_ok=True)
             close()
-            ui.timer(0, self._context.handle(self._fill), once=True)
+            await self._fill()
 
         confirm(
             self._context, t("Remove {name}?", name=offer.name),
