@@ -22,8 +22,34 @@ CHROMIUM = next(
 @contextmanager
 def studio(home: Path, *options: str) -> Iterator[str]:
     """The address of a Studio on a home folder, in a process of its own."""
+    with announced_studio(home, *options) as told:
+        yield told["address"]
+
+
+@contextmanager
+def announced_studio(home: Path, *options: str) -> Iterator[dict[str, Any]]:
+    """What a Studio says when it has started."""
+    with running_studio(home, *options) as running:
+        yield running.told
+
+
+@dataclass(frozen=True)
+class Running:
+    """The process of a Studio, and what it said when it had started."""
+
+    process: subprocess.Popen[str]
+    told: dict[str, Any]
+
+    @property
+    def address(self) -> str:
+        return str(self.told["address"])
+
+
+@contextmanager
+def running_studio(home: Path, *options: str, port: int = 0) -> Iterator[Running]:
+    """A Studio on a home folder, in a process of its own; port 0 takes a free one."""
     environment = {**os.environ, "LLMASOS_HOME": str(home), "LLMASOS_LANG": "en", "LLMASOS_THREADS": "1"}
-    command = [sys.executable, "-m", "llmasos.cli.app", "up", "--no-browser", "--port", "0", "--json", *options]
+    command = [sys.executable, "-m", "llmasos.cli.app", "up", "--no-browser", "--port", str(port), "--json", *options]
     log = home.parent / f"{home.name}-studio.log"
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
@@ -35,7 +61,7 @@ def studio(home: Path, *options: str) -> Iterator[str]:
                 if line.startswith("}"):
                     break
             assert told, log.read_text()
-            yield json.loads(told)["address"]
+            yield Running(process, json.loads(told))
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from nicegui import ui
+from nicegui.language import Language
 
 from llmasos.i18n import speaking, t
 from llmasos.studio import address, preferences, theme
@@ -18,13 +19,14 @@ from llmasos.studio.page import Page
 _NARROW = 900
 """Pixels below which the navigation is closed and opens above the page."""
 LANGUAGES = {"en": "English", "zh": "中文"}
+_LOCALES: dict[str, Language] = {"en": "en-US", "zh": "zh-CN"}
 
 
 def build(context: Context, pages: Sequence[Page]) -> None:
     """The frame, with the page of the address in it; further pages are shown in it without loading it anew."""
     theme.apply()
-    # NiceGUI has no place for the language of the document, which screen readers choose their voice by.
-    ui.add_head_html(f'<script>document.documentElement.lang = "{context.preferences.language}"</script>')
+    # For the texts of Quasar, the word that the connection is lost, and the voice of screen readers.
+    ui.context.client.page.language = _LOCALES[context.preferences.language]
     ui.dark_mode(context.preferences.dark)
     ui.html(f'<a class="skip" href="#main">{t("To the content")}</a>', sanitize=False)
     with ui.header(elevated=False).classes("bar"):
@@ -94,6 +96,11 @@ def _language_button(context: Context) -> None:
             ui.menu_item(name, lambda code=code: preferences.change(context.preferences, language=code))
 
 
+def to_the_password() -> None:
+    """Go to the form that changes the password: a plain page, which the frame knows nothing of."""
+    ui.context.client.open(address.password())
+
+
 def _person_button(context: Context) -> None:
     """Who is signed in, and how to change that. A form signs out, so that the browser forgets its cookie."""
     visitor = context.visitor
@@ -104,7 +111,7 @@ def _person_button(context: Context) -> None:
         with ui.element("div").classes("person"):
             ui.label(visitor.name)
             ui.label(t("admin") if visitor.is_admin else t("member")).classes("small soft")
-        ui.menu_item(t("Change the password"), lambda: ui.navigate.to(address.ROOT + address.password()))
+        ui.menu_item(t("Change the password"), to_the_password)
         ui.html(
             f'<form method="post" action="{address.ROOT}{address.sign_out()}">'
             f'<input type="hidden" name="{FORM_TOKEN}" value="{token}"><button>{t("Sign out")}</button></form>',

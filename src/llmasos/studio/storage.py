@@ -19,9 +19,22 @@ from llmasos.runs.states import ACTIVE
 from llmasos.runs.store import RunStore
 
 #: Folders of the home folder, with what they hold. Blobs are counted by what they belong to.
-Part = Literal["model", "adapter", "dataset", "other", "runs", "evaluations", "uploads", "cache", "unneeded", "rest"]
+Part = Literal[
+    "model",
+    "adapter",
+    "dataset",
+    "other",
+    "runs",
+    "evaluations",
+    "uploads",
+    "conversations",
+    "cache",
+    "unneeded",
+    "rest",
+]
 _FOLDERS: dict[str, Part] = {
-    "runs": "runs", "evaluations": "evaluations", "uploads": "uploads", "cache": "cache", "staging": "unneeded",
+    "runs": "runs", "evaluations": "evaluations", "uploads": "uploads", "conversations": "conversations",
+    "cache": "cache", "staging": "unneeded",
 }  # fmt: skip
 _REBUILT = ("tokens", "presets", "evaluation")
 """Folders of the cache whose content is made or fetched again when it is needed."""

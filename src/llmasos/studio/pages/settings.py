@@ -32,7 +32,7 @@ def build(context: Context) -> None:
         ]  # fmt: skip
     with ui.tabs().props("align=left inline-label mobile-arrows").classes("w-full") as tabs:
         entries = [ui.tab(name) for name, _ in sections]
-    with ui.tab_panels(tabs, value=entries[0]).classes("w-full settings"):
+    with ui.tab_panels(tabs, value=entries[0], animated=False).classes("w-full settings"):
         for entry, (_, show) in zip(entries, sections, strict=True):
             with ui.tab_panel(entry):
                 place = ui.element("div").classes("talk")

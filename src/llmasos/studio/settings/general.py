@@ -5,10 +5,10 @@ from __future__ import annotations
 from nicegui import ui
 
 from llmasos.i18n import t
-from llmasos.studio import address, preferences
+from llmasos.studio import preferences
 from llmasos.studio.components import parts
 from llmasos.studio.context import Context
-from llmasos.studio.shell import LANGUAGES, theme_names
+from llmasos.studio.shell import LANGUAGES, theme_names, to_the_password
 
 
 def general(context: Context) -> None:
@@ -34,4 +34,6 @@ def general(context: Context) -> None:
             )
             return
         parts.facts([(t("Name"), visitor.name), (t("Role"), t("admin") if visitor.is_admin else t("member"))])
-        ui.link(t("Change the password"), address.ROOT + address.password())
+        ui.button(t("Change the password"), icon="key", on_click=context.handle(to_the_password)).props(
+            "outline no-caps"
+        )

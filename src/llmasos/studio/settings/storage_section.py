@@ -56,6 +56,7 @@ class StorageSection:
         names: dict[storage.Part, str] = {
             "model": t("Models"), "adapter": t("Adapters"), "dataset": t("Data sets"), "other": t("Other artefacts"),
             "runs": t("Runs"), "evaluations": t("Evaluations"), "uploads": t("Files that were sent"),
+            "conversations": t("Conversations"),
             "cache": t("Caches"), "unneeded": t("Nothing needs it"), "rest": t("Catalogue and the rest"),
         }  # fmt: skip
         self._place.clear()
