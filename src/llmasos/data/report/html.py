@@ -42,7 +42,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterabl
         )
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells(heads, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = f"<thead><tr>{cells(heads, 'th')}</tr></thead>"
+    # Who has no mouse scrolls a wide table by its focus.
+    return f'<div class="scroll" tabindex="0"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def bars(entries: Sequence[tuple[str, int, str]], *, label: str) -> str:
