@@ -158,6 +158,10 @@ def test_what_cannot_be_explained_is_refused(model: Model, monkeypatch: pytest.M
     for top in (0, 101, True):
         with pytest.raises(InvalidRequest, match="top ="):
             explain_text(model, "a", top=top)
+    with pytest.raises(InvalidRequest, match="most_tokens = 513"):
+        explain_text(model, "a", most_tokens=513)
+    with pytest.raises(ContextLengthExceeded, match="at most 2 can be explained"):
+        explain_text(model, "The quick brown fox", most_tokens=2)
     found = explain_text(model, "The quick")
     with pytest.raises(InvalidRequest, match="position = 99: allowed is a whole number from 0 to"):
         found.lens(model, 99)

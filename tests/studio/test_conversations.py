@@ -107,6 +107,7 @@ def test_two_sides_are_kept_and_downloaded(open_browser: Open, tmp_path: Path) -
     page.get_by_role("option", name=MODEL).click()
     ask(page, "Both?", 2)
     page.get_by_role("button", name="As code").click()
+    page.get_by_role("dialog").get_by_text("extra_body").wait_for()
     code = page.get_by_role("dialog").inner_text()
     assert all(text in code for text in ("extra_body", "'min_p': 0.1", "'repetition_penalty': 1.2", "['END', 'STOP']"))
     page.get_by_role("button", name="Close").click()
@@ -221,6 +222,7 @@ def test_the_playground_is_accessible(open_browser: Open, address: str, theme: s
         if opened:
             page.get_by_role("button", name="Conversations").click()
             page.locator("button.shelf-open", has_text="Accessible?").wait_for()
+        page.wait_for_function("""!document.querySelector('[class*="enter-active"], [class*="enter-from"]')""")
         found = Axe().run(page).response["violations"]
         grave = [(item["id"], [node["html"] for node in item["nodes"]]) for item in found
                  if item["impact"] in ("serious", "critical")]  # fmt: skip

@@ -147,7 +147,7 @@ class TestPage:
         page.get_by_text("the text is empty").wait_for()
         page.get_by_label("Text", exact=True).fill("fox " * 600)
         page.get_by_role("button", name="Explain", exact=True).click()
-        page.get_by_text("at most 512 can be explained at once").wait_for()
+        page.get_by_text("at most 256 can be explained at once").wait_for()
         page.get_by_label("Text", exact=True).fill(HOSTILE)
         page.get_by_role("button", name="Explain", exact=True).click()
         page.locator("table.lens").wait_for()

@@ -115,6 +115,7 @@ def explain_text(
     top: int = 5,
     attention: bool = True,
     adapter: str | None = None,
+    most_tokens: int = MOST_TOKENS,
 ) -> Explanation:
     """How likely each token of a text was, what it attended to, and what each layer would have said.
 
@@ -125,19 +126,22 @@ def explain_text(
         top: likeliest tokens that are told for each place.
         attention: whether to keep the attention weights.
         adapter: name of an adapter that the engine has loaded.
+        most_tokens: longest text that is taken; an explanation takes memory with the square of it.
 
     Raises:
         Unsupported: this model's attention and hidden states cannot be read.
-        InvalidRequest: the text is empty, or ``top`` is not allowed.
-        ContextLengthExceeded: the text is longer than :data:`MOST_TOKENS`, than the model takes, or than memory allows.
+        InvalidRequest: the text is empty, or an argument is not allowed.
+        ContextLengthExceeded: the text is longer than ``most_tokens``, than the model takes, or than memory allows.
     """
     _check_top(top)
+    if not 1 <= most_tokens <= MOST_TOKENS:
+        raise _not_allowed("most_tokens", most_tokens, 1, MOST_TOKENS)
     engine, spec = _engine_of(model)
     read = read_text(model, text, prompt)
     ids, layers = read.ids, len(spec.layers)
     if not ids:
         raise InvalidRequest(t("the {name} is empty", name="text"))
-    _check_length(len(ids), longest(spec, engine, attention))
+    _check_length(len(ids), min(most_tokens, longest(spec, engine, attention)))
     recorder = Recorder(range(-1, layers), range(layers) if attention else ())
     request = Request(
         ids, SamplingParameters(temperature=0, max_tokens=1, ignore_eos=True), adapter=adapter,

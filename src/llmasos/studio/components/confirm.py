@@ -9,6 +9,7 @@ from nicegui import ui
 
 from llmasos.i18n import t
 from llmasos.studio.components import parts
+from llmasos.studio.components.labelled import labelled
 from llmasos.studio.context import Context
 
 
@@ -17,7 +18,7 @@ def confirm(
     admin: bool = False,
 ) -> None:  # fmt: skip
     """Ask; ``do`` is called if the person presses the button named ``action`` and, if ``admin``, is an admin."""
-    with ui.dialog() as dialog, parts.sheet():
+    with labelled(ui.dialog(), question) as dialog, parts.sheet():
         parts.title_line(2, question)
         ui.label(explanation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from llmasos.explain.explanation import MOST_TOKENS, Explanation, explain_text
+from llmasos.explain.explanation import Explanation, explain_text
 from llmasos.i18n import t
 from llmasos.settings import get_settings
 from llmasos.studio import address
@@ -17,6 +17,8 @@ from llmasos.studio.explanation.token_view import TokenView
 from llmasos.studio.page import Page
 
 _CANDIDATES = 8
+_MOST_TOKENS = 256
+"""Each open page keeps the attention of its text, in all layers and heads."""
 
 
 def build(context: Context, model: str | None = None) -> None:
@@ -53,7 +55,7 @@ class _Explain:
             with ui.element("div").classes("line"):
                 self._button = ui.button(t("Explain"), icon="psychology", on_click=context.handle(self._explain))
                 self._button.props("unelevated no-caps")
-                ui.label(t("At most {count} tokens.", count=MOST_TOKENS)).classes("small soft")
+                ui.label(t("At most {count} tokens.", count=_MOST_TOKENS)).classes("small soft")
         self._place = ui.element("div").classes("talk")
 
     async def _explain(self) -> None:
@@ -65,7 +67,9 @@ class _Explain:
         try:
             found: Explanation = await self._context.platform.service.with_adapter(
                 model,
-                lambda loaded, adapter: explain_text(loaded, text, prompt=prompt, top=_CANDIDATES, adapter=adapter),
+                lambda loaded, adapter: explain_text(
+                    loaded, text, prompt=prompt, top=_CANDIDATES, adapter=adapter, most_tokens=_MOST_TOKENS
+                ),
             )
         finally:
             if not self._button.is_deleted:

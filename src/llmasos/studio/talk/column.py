@@ -187,7 +187,7 @@ class Column:
 
     def _edit(self, said: Said) -> None:
         """Another question in the place of this one; the first stays as a branch."""
-        with ui.dialog() as dialog, parts.sheet():
+        with labelled(ui.dialog(), t("Edit")) as dialog, parts.sheet():
             text = ui.textarea(t("Message"), value=said.text).props("outlined autogrow").style("min-width: 280px")
 
             async def send() -> None:

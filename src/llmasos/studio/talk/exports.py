@@ -9,6 +9,7 @@ from nicegui import ui
 
 from llmasos.i18n import t
 from llmasos.studio.components import parts
+from llmasos.studio.components.labelled import labelled
 from llmasos.studio.context import Context
 from llmasos.studio.talk import code
 from llmasos.studio.talk.saved import Talk, to_json, to_markdown
@@ -27,7 +28,7 @@ async def show_code(talk: Talk) -> None:
         ("curl", "bash", code.curl(server, side.model, said, talk.settings)),
         ("JavaScript", "javascript", code.javascript(server, side.model, said, talk.settings)),
     )
-    with ui.dialog() as dialog, parts.sheet():
+    with labelled(ui.dialog(), t("As code")) as dialog, parts.sheet():
         with ui.tabs() as tabs:
             entries = [ui.tab(name) for name, _, _ in programs]
         with ui.tab_panels(tabs, value=entries[0]).classes("w-full"):

@@ -35,7 +35,7 @@ class Shelf:
         self._entries: list[Entry] = []
         self._outside = ui.element("div")
         """Where further dialogs live: the lines of the list come and go."""
-        with ui.dialog() as self._dialog, parts.sheet().classes("shelf"):
+        with labelled(ui.dialog(), t("Conversations")) as self._dialog, parts.sheet().classes("shelf"):
             parts.title_line(2, t("Conversations"))
             self._wanted = ui.input(t("Search")).props("outlined dense clearable").classes("w-full")
             self._wanted.on_value_change(context.handle(self._draw))
@@ -91,8 +91,9 @@ class Shelf:
         await self._opened(item.id)
 
     def _rename(self, item: Entry) -> None:
-        with self._outside, ui.dialog() as dialog, parts.sheet():
-            parts.title_line(2, t("Rename {name}", name=item.name))
+        title = t("Rename {name}", name=item.name)
+        with self._outside, labelled(ui.dialog(), title) as dialog, parts.sheet():
+            parts.title_line(2, title)
             name = ui.input(t("Name"), value=item.name).props("outlined dense autofocus").style("min-width: 260px")
 
             async def rename() -> None:
