@@ -18,10 +18,10 @@ from llmasos.runs.store import RunStore
 from studio.studio_server import Watched, studio
 from tiny_models import build
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 Open = Callable[..., Watched]
-PATIENCE = 300_000
+PATIENCE = 600_000
 """Milliseconds for what computes in processes of its own, on a machine that has much else to do."""
 
 
@@ -123,8 +123,14 @@ def test_an_invalid_yaml_tells_its_problems(open_browser: Open, table: Path) -> 
     page.get_by_text("2 problem(s)", exact=True).wait_for()
     page.get_by_text(re.compile(r"YAML:\d+: trainer.batch_siz: unknown key")).wait_for()
     assert page.get_by_label("trainer.epochs").input_value() == "3"
+    yaml_field(page).fill("kind: [")
+    page.get_by_text(re.compile("YAML:1: not valid YAML")).wait_for()
+    page.locator("[inert]").get_by_label("trainer.epochs").wait_for()
+    yaml_field(page).fill("kind: classify\nmodel: tiny-bert\nlabel: [a]\nseed: -1")
+    page.get_by_text("3 problem(s)", exact=True).wait_for()
+    assert page.locator("[inert]").count() == 0
     page.get_by_role("button", name="Start", exact=True).click()
-    page.get_by_text(re.compile("the recipe YAML has 2 problem")).wait_for()
+    page.get_by_text(re.compile("the recipe YAML has 3 problem")).wait_for()
 
 
 def test_a_column_that_is_not_there_is_found_by_the_check(open_browser: Open, table: Path) -> None:

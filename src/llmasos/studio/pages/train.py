@@ -69,7 +69,8 @@ class _Training:
                 self._goals[goal.kind] = button
         self._place = ui.element("div").classes("talk")
         self._method: MethodChoice | None = None
-        self._show({})
+        self._checking: Checking | None = None
+        self._show()
 
     def _choose_goal(self, kind: str) -> None:
         if kind == self._kind:
@@ -78,13 +79,15 @@ class _Training:
         self._kind = kind
         if isinstance(entry, dict):
             self._origin = goals.origin_of(entry)
-        self._show({})
+        self._show()
 
-    def _show(self, _: dict[str, Any]) -> None:
+    def _show(self) -> None:
+        """The controls for the goal, with a recipe to begin with."""
         for kind, button in self._goals.items():
             button.props(f"aria-pressed={'true' if kind == self._kind else 'false'}")
         if self._method is not None:
             self._method.close()
+        self._checking = None  # until everything is there, nothing follows
         library = self._context.platform.library
         values = goals.first_values(
             self._kind, model=first_model(library, self._kind, self._wanted_model), entry=None,
@@ -138,13 +141,12 @@ class _Training:
         self._editor.put({"method": {"kind": method}})
 
     def _changed(self) -> None:
-        if not hasattr(self, "_checking"):
+        if self._checking is None or self._method is None:
             return
         shown = self._editor.shown
         self._model.follow(shown.get("model"))
         self._data.follow(rows.at(shown, ("data", "train", 0)))
         method = self._editor.kind_at("method")
-        assert self._method is not None
         self._method.follow(method, scratch=rows.at(shown, ("model", "start")) == "preset")
         if not self._editor.problems():
             self._method.estimate(dump(assigned(self._editor.values(), ("method",), None)))
@@ -165,7 +167,7 @@ class _Training:
         return recipe
 
     async def _check(self) -> Report | None:
-        assert self._method is not None
+        assert self._method is not None and self._checking is not None
         self._method.close()  # one at a time: this one is waited for
         try:
             return await self._checking.check()
@@ -174,6 +176,7 @@ class _Training:
                 self._changed()
 
     async def _start(self) -> None:
+        assert self._checking is not None
         report = self._checking.report or await self._check()
         if report is None:
             return

@@ -110,7 +110,7 @@ class MethodChoice:
             return
         for method in visible:
             self._shown[method].memory.text = "…"
-        reports = check_elsewhere(recipes, self._context.platform.library)
+        reports = check_elsewhere(recipes, self._context.platform.library, patient=True)
         with contextlib.suppress(LLMasOSError):
             async with contextlib.aclosing(reports):
                 async for report in reports:

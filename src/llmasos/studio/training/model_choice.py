@@ -23,12 +23,12 @@ _VOCABULARY = 8192
 
 def first_model(library: Library, kind: str, wanted: str | None = None) -> Any:
     """The value of a recipe's ``model`` to begin with; ``None``: nothing fits."""
-    fitting = [row.names[0] for row in goals.fitting_models(library, kind)]
-    if wanted is not None and (wanted in fitting or library.has(wanted)):
+    fitting = goals.fitting_models(library, kind)
+    if any(wanted in row.names for row in fitting):
         return wanted
     presets = goals.fitting_presets(kind)
     if kind != "pretrain" and fitting:
-        return fitting[0]
+        return fitting[0].names[0]
     return {"preset": presets[0].name} if presets else None
 
 

@@ -26,17 +26,23 @@ _LONGEST_LINE = 16 * 2**20
 _NICENESS = 5
 
 
-async def check_elsewhere(recipes: Sequence[TrainingRecipe], library: Library) -> AsyncGenerator[Report, None]:
+async def check_elsewhere(
+    recipes: Sequence[TrainingRecipe], library: Library, *, patient: bool = False
+) -> AsyncGenerator[Report, None]:
     """The report of :func:`llmasos.training.preflight.check.check` for each recipe, as soon as it is there.
 
-    Paths in the recipes are absolute. Whoever stops to listen ends the process.
+    Whoever stops to listen ends the process.
+
+    Args:
+        recipes: their paths are absolute.
+        patient: leave the processor to others who want it: nobody waits for this.
 
     Raises:
         LLMasOSError: the process ended because of a defect.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, limit=_LONGEST_LINE,
+        sys.executable, "-m", __name__, *(["--patient"] if patient else []), limit=_LONGEST_LINE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "LLMASOS_HOME": str(library.home), "LLMASOS_DATABASE": library.database_url,
              "LLMASOS_LANG": language()},
     )  # fmt: skip
@@ -63,7 +69,8 @@ async def check_elsewhere(recipes: Sequence[TrainingRecipe], library: Library) -
 
 def _main() -> None:
     """Read recipes, write a report in a line for each."""
-    os.nice(_NICENESS)
+    if "--patient" in sys.argv:
+        os.nice(_NICENESS)
     from llmasos.training.preflight.check import check
 
     library = Library()
