@@ -49,9 +49,22 @@ def open_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def open_studio(open_home: Path, tiny_model: str) -> Iterator[dict[str, Any]]:
-    """A Studio that other machines can reach."""
+def open_studio(chromium: Any, open_home: Path, tiny_model: str) -> Iterator[dict[str, Any]]:
+    """A Studio that other machines can reach; its first browser, a phone in China, has made the admin."""
     with announced_studio(open_home, tiny_model, "--host", "0.0.0.0") as told:
+        context = chromium.new_context(base_url=told["address"], viewport={"width": 360, "height": 800}, locale="zh-CN")
+        page = context.new_page()
+        page.goto("/studio/models")
+        assert page.url.endswith("/studio/first-admin")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.get_by_label("设置码").fill(told["setup_code"])
+        page.get_by_label("名称").fill(ADA[0])
+        page.get_by_label("新密码", exact=True).fill(ADA[1])
+        page.get_by_label("再次输入新密码").fill(ADA[1])
+        page.get_by_role("button", name="创建账号").click()
+        page.get_by_role("main").wait_for()
+        assert page.url.endswith("/studio/")
+        context.close()
         yield told
 
 
@@ -98,23 +111,8 @@ def grave(page: Any) -> list[Any]:
             if item["impact"] in ("serious", "critical")]  # fmt: skip
 
 
-# The order matters: the first admin is made first, and nobody can be made again.
-
-
-def test_the_first_browser_with_the_code_makes_the_admin(
-    browser: Callable[..., Any], open_studio: dict[str, Any], open_home: Path
-) -> None:
-    page = browser("/models", viewport={"width": 360, "height": 800}, locale="zh-CN")
-    assert page.url.endswith("/studio/first-admin")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    page.get_by_label("设置码").fill(open_studio["setup_code"])
-    page.get_by_label("名称").fill(ADA[0])
-    page.get_by_label("新密码", exact=True).fill(ADA[1])
-    page.get_by_label("再次输入新密码").fill(ADA[1])
-    page.get_by_role("button", name="创建账号").click()
-    page.get_by_role("main").wait_for()
-    assert page.url.endswith("/studio/")
-    assert [user.name for user in users(open_home).list()] == [ADA[0]]
+def test_the_first_browser_with_the_code_has_made_the_admin(browser: Callable[..., Any], open_home: Path) -> None:
+    assert ADA[0] in [user.name for user in users(open_home).list() if user.is_admin]
     assert browser("/first-admin").url.endswith("/studio/sign-in")
 
 
