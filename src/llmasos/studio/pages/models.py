@@ -146,8 +146,9 @@ class _Offer:
 
     def _ask(self, error: LicenseNotAccepted) -> None:
         """A licence that binds its user is put before the person."""
-        with ui.dialog() as dialog, parts.sheet():
-            parts.title_line(2, t("Licence of {name}", name=self._entry.name))
+        title = t("Licence of {name}", name=self._entry.name)
+        with labelled(ui.dialog(), title) as dialog, parts.sheet():
+            parts.title_line(2, title)
             ui.label(error.message)
 
             def accept() -> None:

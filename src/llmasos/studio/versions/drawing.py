@@ -111,7 +111,7 @@ def title(node: Node) -> str:
 def _origin(graph: Graph, node: Node) -> str:
     """The second line: the step that made it, else what it was used as."""
     if node.step:
-        return _steps().get(node.step, node.step)
+        return step_text(node.step)
     roles = dict.fromkeys(user.inputs[node.key] for user in graph.users(node.key))
     return ", ".join(_roles().get(role, role) for role in roles if role)
 
@@ -153,11 +153,13 @@ def _cells(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _steps() -> Mapping[str, str]:
-    return {
-        "pull": t("pulled"), "import": t("imported"), "train": t("trained"), "merge": t("merged"),
+def step_text(step: str) -> str:
+    """What a step did, in the language in force."""
+    known = {
+        "pull": t("pulled"), "import": t("imported"), "train": t("training"), "merge": t("merged"),
         "create": t("created"), "prepare": t("prepared"), "convert": t("converted"), "quantize": t("quantised"),
     }  # fmt: skip
+    return known.get(step, step)
 
 
 def _roles() -> Mapping[str, str]:

@@ -39,7 +39,7 @@ def show(context: Context, version: Version) -> None:
 
 async def _look(context: Context, path: str, file: Descriptor) -> None:
     content = await asyncio.to_thread(beginning, context.platform.library, path, file)
-    with ui.dialog() as dialog, parts.sheet().classes("look"):
+    with labelled(ui.dialog(), path) as dialog, parts.sheet().classes("look"):
         with ui.element("div").classes("line apart"):
             parts.title_line(2, path)
             ui.button(icon="close", on_click=dialog.close).props(f'flat round dense aria-label="{t("Close")}"')

@@ -34,11 +34,6 @@ class Node:
     inputs: dict[str, str] = field(default_factory=dict)
     hidden: int = 0
 
-    @property
-    def role(self) -> str | None:
-        """What it was used as, if nothing but a role tells what it is."""
-        return self.key.partition(" ")[0] if self.digest is None else None
-
 
 @dataclass(frozen=True)
 class Graph:

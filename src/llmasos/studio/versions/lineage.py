@@ -13,7 +13,7 @@ from llmasos.library.lineage import ancestors, descendants
 from llmasos.library.metadata import Lineage
 from llmasos.library.store import Library
 from llmasos.studio.components import parts
-from llmasos.studio.versions.drawing import NARROW, WIDE, draw
+from llmasos.studio.versions.drawing import NARROW, WIDE, draw, step_text
 from llmasos.studio.versions.graph import Graph, graph
 
 
@@ -48,7 +48,7 @@ def show(found: History) -> None:
 def _step(step: LineageRow) -> None:
     lineage = Lineage.model_validate_json(step.document, extra="ignore")
     when = step.recorded.strftime("%Y-%m-%d %H:%M UTC") if step.recorded else ""
-    with ui.expansion(" · ".join(filter(None, (step.step, step.name, when)))).classes("w-full"):
+    with ui.expansion(" · ".join(filter(None, (step_text(step.step), step.name, when)))).classes("w-full"):
         parts.facts([
             (t("Source"), lineage.source),
             (t("Program"), f"LLMasOS {lineage.code_version}"),

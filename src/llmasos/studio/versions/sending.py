@@ -8,6 +8,7 @@ from llmasos.i18n import t
 from llmasos.library.reference import Reference
 from llmasos.settings import get_settings
 from llmasos.studio.components import parts
+from llmasos.studio.components.labelled import labelled
 from llmasos.studio.components.transfer_line import TransferLine
 from llmasos.studio.context import Context, tell
 from llmasos.studio.transfers import Transfer
@@ -16,8 +17,9 @@ from llmasos.units import format_bytes
 
 def ask(context: Context, name: str) -> None:
     """Ask where to, and send."""
-    with ui.dialog() as dialog, parts.sheet():
-        parts.title_line(2, t("Send {name} to a registry", name=name))
+    title = t("Send {name} to a registry", name=name)
+    with labelled(ui.dialog(), title) as dialog, parts.sheet():
+        parts.title_line(2, title)
         ui.label(t("It arrives under the same digest. What the registry has already is not sent again.")).classes(
             "soft"
         )

@@ -55,8 +55,9 @@ def show(
 
 
 def _ask(context: Context, repository: str, version: NamedVersion, changed: Callable[[], None]) -> None:
-    with ui.dialog() as dialog, parts.sheet():
-        parts.title_line(2, t("A tag for {version}", version=short(version.row.digest)))
+    title = t("A tag for {version}", version=short(version.row.digest))
+    with labelled(ui.dialog(), title) as dialog, parts.sheet():
+        parts.title_line(2, title)
         ui.label(t("A tag that points at another version moves; that version stays."))
         wanted = ui.input(t("Name and tag"), value=f"{repository}:{(*version.former, 'latest')[0]}")
         wanted.props("outlined dense").classes("w-full")
