@@ -12,7 +12,7 @@ from llmasos.errors import InvalidRequest
 from llmasos.progress import Event
 from llmasos.runs.digest import Digest
 from llmasos.runs.plots.figure import panels, tick_text, ticks
-from llmasos.runs.series import Point, curves, thinned
+from llmasos.runs.series import Curves, Point, curves, finite, thinned
 
 
 def metric(step: int, label: str = "train", **values: float) -> Event:
@@ -35,6 +35,19 @@ def test_steps_that_are_done_again_count_once() -> None:
     found = curves([*before, *after])["loss"]
     assert [point.step for point in found] == list(range(1, 10))
     assert [point.value for point in found] == [1, 2, 3, 4, -5, -6, -7, -8, -9]
+
+
+def test_a_run_that_goes_on_is_kept_in_bounds() -> None:
+    values = [math.nan if step == 700 else math.sin(step) + 50 * (step == 400) for step in range(1000)]
+    found = Curves(most=20)
+    for step, value in enumerate(values):
+        found.feed([metric(step, loss=value)])
+        assert len(found.points["loss"]) <= 40
+    kept = found.points["loss"]
+    assert kept[0] == Point(0, 0.0) and kept[-1].step == 999
+    assert max(point.value for point in finite(kept)) > 49 and any(math.isnan(point.value) for point in kept)
+    found.feed([metric(900, loss=1.0)])
+    assert found.points["loss"][-1] == Point(900, 1.0), "steps that are done again count once"
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400), st.integers(1, 60))

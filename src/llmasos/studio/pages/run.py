@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from datetime import UTC, datetime
 
@@ -9,7 +10,6 @@ from nicegui import ui
 
 from llmasos.errors import InvalidRequest
 from llmasos.i18n import t
-from llmasos.progress import Event
 from llmasos.runs.digest import Digest
 from llmasos.runs.events import EventFile
 from llmasos.runs.facts import progress_pairs, result_pairs
@@ -17,7 +17,7 @@ from llmasos.runs.plots.figure import panels
 from llmasos.runs.plots.html import figures
 from llmasos.runs.queue import state_text
 from llmasos.runs.run import Run
-from llmasos.runs.series import curves
+from llmasos.runs.series import Curves
 from llmasos.runs.states import ACTIVE, State
 from llmasos.runs.store import EVENTS, LOG, RECIPE
 from llmasos.runs.tail import Tail
@@ -31,6 +31,9 @@ from llmasos.studio.page import Page
 
 _LOG_LINES = 200
 _POINTS = 400
+_KEPT = 2_000
+"""Points of a curve that are kept: a run may report for days, and many may look at it."""
+_EVERY = 1.0
 
 
 def build(context: Context, identifier: str) -> None:
@@ -52,7 +55,7 @@ class _Watch:
         self._events = EventFile(folder / EVENTS)
         self._log = Tail(folder / LOG)
         self._digest = Digest()
-        self._all: list[Event] = []
+        self._points = Curves(most=_KEPT)
         self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         with parts.heading(run.name or run.id, run.id):
             self._buttons = ui.element("div").classes("line").style("width: auto")
@@ -76,28 +79,40 @@ class _Watch:
             recipe = folder / RECIPE
             parts.code(recipe.read_text(encoding="utf-8") if recipe.exists() else "", "yaml")
         self._shown_state: State | None = None
-        self._look()
-        self._timer = ui.timer(1.0, context.handle(self._look))
+        self._show_standing()
+        self._show_state()
+        self._timer = ui.timer(_EVERY, context.handle(self._look))
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         queue = self._context.platform.queue
         queue.dispatch()
         self._run = queue.store.get(self._run.id) or self._run
-        events = list(self._events.read())
-        self._digest.feed(events)
-        self._all += events
-        if events or self._run.state is not self._shown_state:
+        # On a thread: when the page is opened, everything that the run ever said is read.
+        kinds, lines = await asyncio.to_thread(self._read)
+        if self._text.is_deleted:
+            return
+        if kinds or self._run.state is not self._shown_state:
             self._show_standing()
-            if any(event.kind == "metric" for event in events):
+            if "metric" in kinds:
                 self._show_curves()
-            if any(event.kind == "sample" for event in events):
+            if "sample" in kinds:
                 self._show_sample()
         self._sample_card.set_visibility(self._digest.sample is not None)
-        self._show_log()
+        if lines:
+            self._show_log(lines)
         if self._run.state is not self._shown_state:
             self._show_state()
-        if self._run.state not in ACTIVE and hasattr(self, "_timer"):
-            self._timer.cancel()
+        if self._run.state not in ACTIVE:
+            self._timer.deactivate()
+
+    def _read(self) -> tuple[set[str], list[str]]:
+        """What the run has said since the last look: kinds of events, and the last lines of the log."""
+        kinds: set[str] = set()
+        for event in self._events.read():
+            self._digest.feed([event])
+            self._points.feed([event])
+            kinds.add(event.kind)
+        return kinds, list(deque(self._log.texts(), maxlen=_LOG_LINES))
 
     def _show_standing(self) -> None:
         now = datetime.now(UTC)
@@ -145,7 +160,7 @@ class _Watch:
 
     def _show_curves(self) -> None:
         try:
-            drawn = panels([(self._run.id, curves(self._all))], most=_POINTS)
+            drawn = panels([(self._run.id, self._points.points)], most=_POINTS)
         except InvalidRequest:  # one point is no curve yet
             return
         self._curves.clear()
@@ -161,13 +176,11 @@ class _Watch:
             ui.label(str(sample.values.get("prompt", ""))).classes("said user")
             ui.label(str(sample.values.get("output", ""))).classes("said assistant")
 
-    def _show_log(self) -> None:
-        new = list(self._log.texts())
-        if new:
-            self._lines.extend(new)
-            self._text.clear()
-            with self._text:
-                ui.label("\n".join(self._lines))
+    def _show_log(self, lines: list[str]) -> None:
+        self._lines.extend(lines)
+        self._text.clear()
+        with self._text:
+            ui.label("\n".join(self._lines))
 
     def _stop(self) -> None:
         self._run = self._context.platform.queue.stop(self._run)
@@ -177,8 +190,7 @@ class _Watch:
         queue = self._context.platform.queue
         self._run = queue.resume(self._run)
         queue.dispatch()
-        self._timer.cancel()
-        self._timer = ui.timer(1.0, self._context.handle(self._look))
+        self._timer.activate()
 
 
 PAGE = Page("/runs/{identifier}", lambda: t("Run"), "insights", build, section="/runs")
