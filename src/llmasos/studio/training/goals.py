@@ -90,7 +90,7 @@ def first_values(kind: str, *, model: Any, entry: Mapping[str, Any] | None, titl
             values |= {"method": {"kind": "lora", "rank": 16}, "trainer": {"epochs": 3, "batch_size": 16},
                        "evaluation": {"samples": 2}}  # fmt: skip
         case "classify":
-            data["rendering"] = {"max_length": 128, "overlong": {"kind": "truncate"}}
+            data["rendering"] = {"overlong": {"kind": "truncate"}}
             values |= {"method": {"kind": "full"}, "trainer": {"epochs": 3, "batch_size": 16},
                        "evaluation": {"metric": "accuracy"}}  # fmt: skip
         case "seq2seq":
