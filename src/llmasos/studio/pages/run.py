@@ -74,7 +74,7 @@ class _Watch:
             self._sample = ui.element("div").classes("talk")
         with parts.card():
             parts.title_line(2, t("Log"))
-            self._text = ui.element("pre").classes("log").props(f'tabindex=0 aria-label="{t("Log")}"')
+            self._text = ui.element("pre").classes("log").props(f'tabindex=0 role=region aria-label="{t("Log")}"')
         with ui.expansion(t("Recipe")).classes("w-full"):
             recipe = folder / RECIPE
             parts.code(recipe.read_text(encoding="utf-8") if recipe.exists() else "", "yaml")
