@@ -50,8 +50,20 @@ def rows(results: dict[str, Any], page: str) -> list[str]:
             f"{result['memory_bytes'] / 2**30:.1f} GiB",
         )
         found.append("| " + " | ".join(cells) + " |")
-    machines = sorted({result["machine"] for result in results.values()})
-    return [*found, "", *machines] if machines else found
+    return [*found, "", *_circumstances(results)] if results else found
+
+
+def _circumstances(results: dict[str, Any]) -> list[str]:
+    """On which machines the results came to be, and with what changes of their recipes."""
+    names: dict[str, list[str]] = {}
+    for name in EXAMPLES:
+        if name in results:
+            changes = " ".join(results[name]["changes"])
+            where = results[name]["machine"] + (f"; `{changes}`" if changes else "")
+            names.setdefault(where, []).append(name)
+    if len(names) == 1:
+        return list(names)
+    return [f"- {', '.join(those)}: {where}" for where, those in names.items()]
 
 
 def with_table(text: str, results: dict[str, Any], page: str) -> str:

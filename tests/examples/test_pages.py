@@ -40,7 +40,7 @@ def test_a_result_becomes_a_row(table: ModuleType) -> None:
     result = {
         "model": "minilm:l6-v2", "method": "full", "measure": "accuracy", "before": None, "after": 0.9128,
         "loss_before": 0.7, "loss_after": 0.2345, "total_seconds": 300.0, "tokens_per_second": 2345.6,
-        "memory_bytes": 3 * 2**29, "machine": "A processor",
+        "memory_bytes": 3 * 2**29, "machine": "A processor", "changes": [],
     }  # fmt: skip
     lines = table.rows({"sst2-full": result}, "README.md")
     row = next(line for line in lines if "sst2-full" in line)
