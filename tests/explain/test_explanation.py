@@ -94,13 +94,15 @@ def test_a_text_that_is_computed_in_pieces_is_explained_the_same(
 
 @pytest.mark.integration
 def test_a_real_model_equals_transformers() -> None:
+    from llmasos.engine.options import EngineOptions
     from llmasos.sdk import open_model_folder
 
     path = open_model_folder("smollm2:135m-instruct", accept_license=True).path
     reference = transformers.AutoModelForCausalLM.from_pretrained(
         path, attn_implementation="eager", dtype=torch.float32
     )
-    with llmasos.load("smollm2:135m-instruct", dtype="float32", accept_license=True) as model:
+    options = EngineOptions(cache_bytes=1 << 26)  # left open, the cache would take a share of the machine's memory
+    with llmasos.load("smollm2:135m-instruct", dtype="float32", accept_license=True, engine_options=options) as model:
         # Thirty layers of float32 in two orders of summation.
         compare(explain_text(model, "The capital of France is Paris."), model, reference.eval(), tolerance=3e-3)
 
