@@ -15,9 +15,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import hypothesis
 import pytest
 
 from llmasos import i18n, settings
+
+# The first example of a test imports what it needs, and machines are busy: its time says nothing.
+hypothesis.settings.register_profile("llmasos", deadline=None)
+hypothesis.settings.load_profile("llmasos")
 
 
 @pytest.fixture(autouse=True)

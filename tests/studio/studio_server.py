@@ -101,4 +101,5 @@ class Watched:
         """Go to a page of the Studio and wait for its frame."""
         self.page.goto(f"{self.address}/studio{path}")
         self.page.get_by_role("main").wait_for()
+        self.page.wait_for_function("window.did_handshake")  # before that the page does not tell the server anything
         return self.page

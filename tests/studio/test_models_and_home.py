@@ -104,6 +104,7 @@ def test_two_models_are_compared(open_browser: Open, library: Library) -> None:
     page = open_browser().open("/models/compare")
     page.get_by_label("First model").click()
     page.get_by_role("option", name="pair/a:latest").click()
+    page.get_by_role("option").first.wait_for(state="hidden")  # both lists have the same names
     page.get_by_text("Choose two models.").wait_for()
     page.get_by_label("Second model").click()
     page.get_by_role("option", name="pair/b:latest").click()

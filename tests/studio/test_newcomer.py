@@ -66,7 +66,9 @@ def test_from_nothing_to_a_classifier_that_programs_ask(newcomer: Watched, tmp_p
     go_to(page, t("Models"))
     button(page, t("Download {name}", name=ENCODER)).click()
     page.get_by_text(t("{name} is here.", name=ENCODER)).wait_for()
-    # Chats.
+    # Chats, as soon as the model that comes by itself is there.
+    go_to(page, t("Home"))
+    page.get_by_role("main").get_by_text(t("in service")).first.wait_for()
     go_to(page, t("Playground"))
     page.get_by_role("main").get_by_text(t("Settings")).click()
     page.get_by_label(t("Most tokens")).fill("8")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from llmasos.i18n import t
 from llmasos.runs.process import Process
 from llmasos.runs.states import State
 
@@ -25,6 +26,15 @@ class Failure:
     code: str
     message: str
     hint: str | None = None
+
+
+def lost() -> Failure:
+    """Of a run whose worker is gone, in the language of whoever reads it: who noticed may have spoken another."""
+    return Failure(
+        "lost",
+        t("the worker process of the run is gone"),
+        t("It was killed, perhaps for want of memory, or the machine went down."),
+    )
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,8 @@ class Run:
         if row["pid"] is not None:
             process = Process(row["host"], row["place"], row["pid"], row["began"])
         failure = Failure(row["error_code"], row["error"], row["hint"]) if row["error_code"] is not None else None
+        if row["state"] == State.LOST.value:
+            failure = lost()
         return cls(
             id=row["id"],
             kind=row["kind"],

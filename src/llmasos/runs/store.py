@@ -25,7 +25,7 @@ from llmasos.library.store import Library
 from llmasos.runs.naming import find, new_id
 from llmasos.runs.outcome import Outcome, read_outcome
 from llmasos.runs.process import Process, host_name, this_process
-from llmasos.runs.run import Run
+from llmasos.runs.run import Run, lost
 from llmasos.runs.states import ACTIVE, State, sources_of
 
 RECIPE = "recipe.yaml"
@@ -271,11 +271,11 @@ class RunStore:
         if run.stop_requested is not None:  # it was told to end, and did so before it could say so
             self.finish(run, Outcome(run.attempt, State.CANCELLED, CANCELLED_EXIT))
             return False
+        failure = lost()
         with self._database.write() as connection:
             return self._change(
-                connection, run.id, State.LOST, attempt=run.attempt, only=(State.RUNNING,), error_code="lost",
-                error=t("the worker process of the run is gone"),
-                hint=t("It was killed, perhaps for want of memory, or the machine went down."),
+                connection, run.id, State.LOST, attempt=run.attempt, only=(State.RUNNING,), error_code=failure.code,
+                error=failure.message, hint=failure.hint,
             )  # fmt: skip
 
     def _change(
