@@ -99,7 +99,7 @@ def act(page: Any, address: str, home: Path) -> None:
         page.get_by_label("Temperature").fill("0")
         page.get_by_label("Probabilities of tokens").click()
         page.get_by_label("Message").fill(QUESTION)
-        page.get_by_role("button", name="Send").click()
+        page.get_by_role("button", name="Send").press("Enter")
         page.get_by_role("button", name="Another answer").wait_for()
         page.wait_for_url(re.compile("conversation="))
 

@@ -35,7 +35,7 @@ def settings(page: Any, **numbers: float) -> None:
 
 def ask(page: Any, text: str, answers: int) -> None:
     page.get_by_label("Message", exact=True).fill(text)
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send").press("Enter")
     page.get_by_text(ANSWERED).nth(answers - 1).wait_for()
 
 
@@ -152,7 +152,7 @@ def test_a_killed_server_loses_nothing(chromium: Any, address: str, studio_home:
         answer = page.locator(".said.assistant").inner_text()
         page.get_by_label("Most tokens").fill("3000")
         page.get_by_label("Message", exact=True).fill("Write a very long story.")
-        page.get_by_role("button", name="Send").click()
+        page.get_by_role("button", name="Send").press("Enter")
         page.wait_for_function("document.querySelectorAll('.said.assistant')[1]?.textContent.length > 3")
         path = page.url.removeprefix(found)
         kill_the_server(home)

@@ -41,7 +41,7 @@ async def ask(page: Any, _: str) -> None:
     await page.get_by_role("main").get_by_text("Settings").click()
     await page.get_by_label("Most tokens").fill("8")
     await page.get_by_label("Message").fill("What is the capital of France?")
-    await page.get_by_role("button", name="Send").click()
+    await page.get_by_role("button", name="Send").press("Enter")
     await page.get_by_text(re.compile(r"\d+ tokens · ")).wait_for()
     assert (await page.locator(".said.assistant").inner_text()).strip()
 

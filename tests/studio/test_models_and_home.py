@@ -132,11 +132,11 @@ def test_a_model_is_pushed(open_browser: Open, library: Library) -> None:
     page.get_by_role("button", name="Push", exact=True).click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Place").fill("somewhere")
-    dialog.get_by_role("button", name="Send").click()
+    dialog.get_by_role("button", name="Send").press("Enter")
     page.get_by_text("somewhere is not a place in a registry").wait_for()
     with running(RegistryStandIn()) as registry:
         dialog.get_by_label("Place").fill(f"oci:{registry.host}/models/mine:v1")
-        dialog.get_by_role("button", name="Send").click()
+        dialog.get_by_role("button", name="Send").press("Enter")
         dialog.get_by_text(re.compile("pushed .*/models/mine:v1")).wait_for()
         assert registry.tags["models/mine"]["v1"] == digest
 
