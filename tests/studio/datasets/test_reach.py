@@ -13,7 +13,7 @@ from llmasos.data.sources.config import FileSource
 from llmasos.errors import Forbidden
 from llmasos.studio import uploads
 from llmasos.studio.context import Context
-from llmasos.studio.datasets.reach import check_reach
+from llmasos.studio.datasets.reach import check_paths, check_reach
 
 
 def context(home: Path, *, admin: bool) -> Context:
@@ -56,3 +56,10 @@ def test_members_read_what_was_sent_and_the_library(home: Path, tmp_path: Path) 
     (folder / "link.csv").symlink_to(tmp_path / "other.csv")
     with pytest.raises(Forbidden):
         check_reach(member, FileSource(path=str(folder / "link.csv")))
+
+
+def test_members_name_no_other_folder(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(Forbidden, match="only admins"):
+        check_paths(context(home, admin=False), [str(tmp_path)])
+    check_paths(context(home, admin=True), [str(tmp_path)])
+    check_paths(context(home, admin=False), ["sent.csv"])

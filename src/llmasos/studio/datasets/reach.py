@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,19 @@ def check_reach(context: Context, recipe: BaseModel) -> None:
     Raises:
         Forbidden: one lies elsewhere on this machine, and who asks is no admin.
     """
+    check_paths(context, _paths(recipe))
+
+
+def check_paths(context: Context, paths: Iterable[str]) -> None:
+    """Check paths themselves, as :func:`check_reach` does those of a recipe.
+
+    Raises:
+        Forbidden: see there.
+    """
     if context.visitor.is_admin:
         return
     folder = uploads.folder(context.platform.library)
-    for path in _paths(recipe):
+    for path in paths:
         place = os.path.realpath(folder / Path(path).expanduser())
         if not Path(place).is_relative_to(os.path.realpath(folder)):
             raise Forbidden(

@@ -13,6 +13,7 @@ from llmasos.evaluation.options import RunOptions
 from llmasos.evaluation.task import CodeTask
 from llmasos.i18n import t
 from llmasos.studio.context import Context
+from llmasos.studio.datasets.reach import check_paths
 from llmasos.studio.evaluation.tasks import Offer
 
 _AS_TASK = ""
@@ -87,18 +88,21 @@ class Choices:
             values["unchecked_data"] = bool(self._unchecked.value)
         return {name: value for name, value in values.items() if value is not None and value is not False}
 
-    def check(self, chosen: list[Offer]) -> None:
-        """Refuse what cannot work.
+    def checked(self, chosen: list[Offer]) -> dict[str, Any]:
+        """As keys of a recipe, after what cannot work or is not allowed was refused.
 
         Raises:
+            Forbidden: a member names a folder of this machine.
             NotFound: a task has no built-in sample, or there is no such folder.
         """
         recipe = self.recipe()
+        check_paths(self._context, [recipe["data"]] if "data" in recipe else [])
         lacking = [offer.name for offer in chosen if not offer.has_sample]
         if recipe.get("sample") and lacking:
             raise NotFound(t("the task {task} has no sample", task=lacking[0]), hint=t("Choose the tasks' own data."))
         if "data" in recipe and not Path(recipe["data"]).is_dir():
             raise NotFound(t("there is no folder {path}", path=recipe["data"]), hint=t("Check the path."))
+        return recipe
 
 
 def _whole(value: float | None) -> int | None:

@@ -10,6 +10,7 @@ from llmasos.evaluation.records import Record
 from llmasos.evaluation.reports.samples import status_name
 from llmasos.i18n import t
 from llmasos.studio.components import parts
+from llmasos.studio.components.pager import Pager
 from llmasos.studio.context import Context
 from llmasos.studio.evaluation.pairs import Compared, Pair, Which
 from llmasos.studio.evaluation.sample import fields, line
@@ -23,7 +24,6 @@ class PairBrowser:
 
     def __init__(self, context: Context, compared: Compared, names: tuple[str, str]) -> None:
         self._context, self._compared, self._names = context, compared, names
-        self._start = 0
         titles: dict[Which, str] = {
             "worse": t("the second is worse"), "better": t("the second is better"),
             "verdict": t("the verdicts differ"), "all": t("all"),
@@ -33,28 +33,19 @@ class PairBrowser:
         self._which = ui.radio(counted, value=first, on_change=context.handle(self._choose)).props("inline dense")
         self._which.props(f'aria-label="{t("Which samples")}"')
         self._page = ui.element("div").classes("talk")
-        with ui.element("div").classes("line apart"):
-            self._told = ui.label("").classes("small soft number").props("aria-live=polite")
-            with ui.element("div").classes("line").style("width: auto"):
-                self._before = self._button("chevron_left", t("Earlier samples"), -_ON_PAGE)
-                self._after = self._button("chevron_right", t("Further samples"), _ON_PAGE)
+        self._pager = Pager(
+            context, _ON_PAGE, self._show, before=t("Earlier samples"), after=t("Further samples")
+        )  # fmt: skip
         ui.timer(0, context.handle(self._show), once=True)
 
-    def _button(self, icon: str, name: str, step: int) -> ui.button:
-        async def turn() -> None:
-            self._start = max(self._start + step, 0)
-            await self._show()
-
-        return ui.button(icon=icon, on_click=self._context.handle(turn)).props(f'flat round aria-label="{name}"')
-
     async def _choose(self) -> None:
-        self._start = 0
+        self._pager.start = 0
         await self._show()
 
     async def _show(self) -> None:
-        asked = (self._which.value, self._start)
+        asked = (self._which.value, self._pager.start)
         pairs = await asyncio.to_thread(self._compared.page, *asked, _ON_PAGE)
-        if self._page.is_deleted or asked != (self._which.value, self._start):
+        if self._page.is_deleted or asked != (self._which.value, self._pager.start):
             return
         self._page.clear()
         with self._page:
@@ -62,13 +53,7 @@ class PairBrowser:
                 self._pair(pair)
             if not pairs:
                 ui.label(t("No sample is like that.")).classes("soft")
-        count = len(self._compared.places[self._which.value])
-        self._told.text = t(
-            "{first} to {last} of {count}", first=f"{self._start + 1 if count else 0:,}",
-            last=f"{self._start + len(pairs):,}", count=f"{count:,}",
-        )  # fmt: skip
-        self._before.set_enabled(self._start > 0)
-        self._after.set_enabled(self._start + _ON_PAGE < count)
+        self._pager.tell(len(pairs), len(self._compared.places[self._which.value]))
 
     def _pair(self, pair: Pair) -> None:
         with ui.expansion().classes("sample") as expansion:

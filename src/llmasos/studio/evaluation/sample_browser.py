@@ -11,6 +11,7 @@ from llmasos.evaluation.records import Status
 from llmasos.evaluation.reports.samples import status_name
 from llmasos.evaluation.sample_file import SampleFile
 from llmasos.i18n import t
+from llmasos.studio.components.pager import Pager
 from llmasos.studio.context import Context
 from llmasos.studio.evaluation.sample import SampleCard
 
@@ -24,7 +25,6 @@ class SampleBrowser:
     def __init__(self, context: Context, samples: SampleFile, statuses: list[Status]) -> None:
         self._context, self._samples, self._statuses = context, samples, statuses
         self._places = list(range(len(statuses)))
-        self._start = 0
         self._asked = 0
         counts = Counter(statuses)
         titles = {_ALL: f"{t('all')} {len(statuses):,}"} | {
@@ -37,19 +37,10 @@ class SampleBrowser:
                 f'outlined dense clearable debounce=300 aria-label="{t("Search the samples")}"'
             )
         self._page = ui.element("div").classes("talk")
-        with ui.element("div").classes("line apart"):
-            self._told = ui.label("").classes("small soft number").props("aria-live=polite")
-            with ui.element("div").classes("line").style("width: auto"):
-                self._before = self._button("chevron_left", t("Earlier samples"), -_ON_PAGE)
-                self._after = self._button("chevron_right", t("Further samples"), _ON_PAGE)
+        self._pager = Pager(
+            context, _ON_PAGE, self._show, before=t("Earlier samples"), after=t("Further samples")
+        )  # fmt: skip
         ui.timer(0, context.handle(self._show), once=True)
-
-    def _button(self, icon: str, name: str, step: int) -> ui.button:
-        async def turn() -> None:
-            self._start = max(self._start + step, 0)
-            await self._show()
-
-        return ui.button(icon=icon, on_click=self._context.handle(turn)).props(f'flat round aria-label="{name}"')
 
     async def _choose(self) -> None:
         self._asked += 1
@@ -58,13 +49,13 @@ class SampleBrowser:
         if mine != self._asked:  # somebody typed on
             return
         self._places = [place for place in places if status in (_ALL, self._statuses[place].value)]
-        self._start = 0
+        self._pager.start = 0
         await self._show()
 
     async def _show(self) -> None:
-        wanted = self._places[self._start : self._start + _ON_PAGE]
+        wanted = self._places[self._pager.start : self._pager.start + _ON_PAGE]
         records = await asyncio.to_thread(self._samples.records, wanted)
-        if self._page.is_deleted or wanted != self._places[self._start : self._start + _ON_PAGE]:
+        if self._page.is_deleted or wanted != self._places[self._pager.start : self._pager.start + _ON_PAGE]:
             return
         self._page.clear()
         with self._page:
@@ -72,11 +63,4 @@ class SampleBrowser:
                 SampleCard(self._context, record)
             if not records:
                 ui.label(t("No sample is like that.")).classes("soft")
-        count = len(self._places)
-        first = self._start + 1 if count else 0
-        self._told.text = t(
-            "{first} to {last} of {count}", first=f"{first:,}", last=f"{self._start + len(wanted):,}",
-            count=f"{count:,}",
-        )  # fmt: skip
-        self._before.set_enabled(self._start > 0)
-        self._after.set_enabled(self._start + _ON_PAGE < count)
+        self._pager.tell(len(wanted), len(self._places))

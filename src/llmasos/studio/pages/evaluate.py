@@ -17,6 +17,7 @@ from llmasos.sdk_evaluation import evaluate_in_background
 from llmasos.settings import get_settings
 from llmasos.studio import address
 from llmasos.studio.components import parts
+from llmasos.studio.components.labelled import labelled
 from llmasos.studio.context import Context
 from llmasos.studio.evaluation.choices import Choices
 from llmasos.studio.evaluation.sections import section_links
@@ -93,14 +94,13 @@ class _Form:
         tasks, models = self._tasks.chosen, list(self._chosen.value or [])
         if not tasks or not models:
             raise InvalidRequest(t("a model and a task are needed"), hint=t("Choose a model and a task."))
-        await asyncio.to_thread(self._choices.check, tasks)
+        checked = await asyncio.to_thread(self._choices.checked, tasks)
         for name in models:
             self._check_fit(name, tasks)
         options = self._choices.options
         missing = await asyncio.to_thread(lambda: [entry for offer in tasks for entry in to_fetch(offer, options)])
         recipes = [
-            {"kind": "evaluate", "model": name, "tasks": [offer.reference for offer in tasks],
-             **self._choices.recipe()}
+            {"kind": "evaluate", "model": name, "tasks": [offer.reference for offer in tasks], **checked}
             for name in models
         ]  # fmt: skip
         if missing:
@@ -117,7 +117,7 @@ class _Form:
             check_abilities(offer.found.task, name, abilities_of(Family(family)))
 
     def _ask_to_fetch(self, missing: list[str], recipes: list[dict[str, Any]]) -> None:
-        with ui.dialog() as dialog, parts.sheet():
+        with labelled(ui.dialog(), t("Data is to be fetched")) as dialog, parts.sheet():
             parts.title_line(2, t("Data is to be fetched"))
             ui.label(t("These files are not on this machine; the run fetches them first, once. Without network, put "
                        "them into a folder and name it.")).classes("small soft")  # fmt: skip

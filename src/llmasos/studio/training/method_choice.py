@@ -111,7 +111,7 @@ class MethodChoice:
         for method in visible:
             self._shown[method].memory.text = "…"
         reports = check_elsewhere(recipes, self._context.platform.library, patient=True)
-        with contextlib.suppress(LLMasOSError):
+        with contextlib.suppress(LLMasOSError):  # then there are no figures; the check before the start tells why
             async with contextlib.aclosing(reports):
                 async for report in reports:
                     if self._place.is_deleted:
