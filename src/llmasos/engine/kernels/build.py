@@ -72,7 +72,7 @@ def build(target: Path) -> Path:
             f'-DLLMASOS_SOURCE_DIGEST="{source_digest()}"',
             "-o",
             str(output),
-            str(SOURCES / "decoder.cpp"),
+            *(str(path) for path in sorted(SOURCES.glob("*.cpp"))),
         ]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:

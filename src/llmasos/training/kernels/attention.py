@@ -1,6 +1,6 @@
 """Attention within documents, with a backward pass for CPUs.
 
-The forward pass is torch's flash attention, documents of like length together. Its backward pass on CPUs multiplies
+In bfloat16 the native kernels compute it where they run. Elsewhere the forward pass is torch's flash attention, documents of like length together. Its backward pass on CPUs multiplies
 small matrices in float32; here the probabilities of a block of queries are computed again and all but one product runs
 in the number format of the tensors, as Dao (2023, "FlashAttention-2") describes it. On other devices torch's own is
 used.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from llmasos.training.kernels.groups import groups_of
+from llmasos.training.kernels.native import kernels_for
 
 BLOCK = 256
 """Queries whose probabilities are in memory at once."""
@@ -60,6 +61,9 @@ def forward(
     query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], *, scaling: float, causal: bool
 ) -> tuple[Tensor, Tensor]:
     """The output (T, heads, dim), and the (T, heads) logarithms of the sums of exponents for :func:`backward`."""
+    kernels = kernels_for(query, key, value, head_dim=query.shape[-1])
+    if kernels is not None:
+        return kernels.attention(query, key, value, lengths, scaling, causal)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     log_sums = query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))
     for group in groups_of(lengths, query.device):
@@ -89,6 +93,10 @@ def backward(
     causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, from that of the output (T, heads, dim)."""
+    grad = grad.contiguous()
+    kernels = kernels_for(grad, query, key, value, output, head_dim=query.shape[-1])
+    if kernels is not None:
+        return kernels.attention_backward(grad, query, key, value, output, log_sums, lengths, scaling, causal)
     grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
     mean = (grad * output).sum(-1, dtype=log_sums.dtype)  # (T, heads)
     for group in groups_of(lengths, query.device):

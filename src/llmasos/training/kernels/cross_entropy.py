@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from llmasos.training.kernels.native import kernels_for
+
 
 @dataclass(frozen=True)
 class LogitTransform:
@@ -90,24 +92,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), chunk):
             part = hidden[start : start + chunk]
             target = targets[start : start + chunk]
-            logits = functional.linear(part, head, offset).to(exact)
-            scaled = transform(logits)
-            log_p = torch.log_softmax(scaled, -1)
-            total -= (1 - smoothing) * log_p.gather(1, target[:, None]).sum(dtype=torch.float64)
-            if smoothing:
-                total -= smoothing * log_p.mean(-1).sum(dtype=torch.float64)
-            if not (needs_hidden or needs_weight or needs_bias):
-                continue
-            grad = log_p.exp_()  # in place: log_p is not needed any more
-            grad[torch.arange(len(grad), device=grad.device), target] -= 1 - smoothing
-            if smoothing:
-                grad -= smoothing / grad.shape[1]
-            if transform.cap is not None:
-                grad *= 1 - (scaled / transform.cap).square()
-            if transform.scale != 1.0:
-                grad *= transform.scale
+            loss, grad = _loss_and_grad(functional.linear(part, head, offset), target, smoothing, transform)
+            total += loss
             if grad_bias is not None:
-                grad_bias += grad.sum(0)
+                grad_bias += grad.sum(0, dtype=exact)
             narrow = grad.to(hidden.dtype)
             if grad_hidden is not None:
                 torch.mm(narrow, head, out=grad_hidden[start : start + chunk])
@@ -121,6 +109,32 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (factor,) = grads
         found = [None if grad is None else grad * factor.to(grad.dtype) for grad in ctx.saved_tensors]
         return (*found, None, None, None, None)
+
+
+def _loss_and_grad(
+    output: Tensor, targets: Tensor, smoothing: float, transform: LogitTransform
+) -> tuple[Tensor | float, Tensor]:
+    """The summed loss of some positions, and its gradient for the (N, vocab) output of the head.
+
+    The memory of ``output`` may be used.
+    """
+    kernels = None if smoothing or transform != IDENTITY else kernels_for(output)
+    if kernels is not None:
+        return kernels.cross_entropy(output, targets), output
+    scaled = transform(output.to(torch.promote_types(output.dtype, torch.float32)))
+    log_p = torch.log_softmax(scaled, -1)
+    total = -(1 - smoothing) * log_p.gather(1, targets[:, None]).sum(dtype=torch.float64)
+    if smoothing:
+        total -= smoothing * log_p.mean(-1).sum(dtype=torch.float64)
+    grad = log_p.exp_()  # in place: log_p is not needed any more
+    grad[torch.arange(len(grad), device=grad.device), targets] -= 1 - smoothing
+    if smoothing:
+        grad -= smoothing / grad.shape[1]
+    if transform.cap is not None:
+        grad *= 1 - (scaled / transform.cap).square()
+    if transform.scale != 1.0:
+        grad *= transform.scale
+    return total, grad
 
 
 def _add_product(total: Tensor, grad: Tensor, hidden: Tensor) -> None:

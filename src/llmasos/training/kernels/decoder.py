@@ -39,8 +39,8 @@ def fast_states(body: nn.Module, ids: Tensor, positions: Tensor, lengths: tuple[
     if cos.shape[-1] != attention.head_dim or not _alike(embedded.dtype, layers):
         return None
     setting = Setting(
-        cos[0, :, :half],
-        sin[0, :, :half],
+        cos[0, :, :half].contiguous(),
+        sin[0, :, :half].contiguous(),
         lengths,
         attention.head_dim,
         float(attention.scaling),

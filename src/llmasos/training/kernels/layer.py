@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from llmasos.training.kernels import attention
+from llmasos.training.kernels.pointwise import normalized, normalized_backward, rotated, swiglu, swiglu_backward
 from llmasos.training.kernels.projection import Projection, project, project_backward
 
 
@@ -113,14 +113,14 @@ def _layer(weights: Sequence[Tensor | None], scales: Sequence[float]) -> Layer:
 
 def _forward(x: Tensor, layer: Layer, setting: Setting) -> tuple[_States, Tensor]:
     query_key_value, output, gate_up, down = _groups(layer.projections)
-    q, k, v = project(_normalized(x, layer.first_norm, setting.epsilon), query_key_value)
+    q, k, v = project(normalized(x, layer.first_norm, setting.epsilon), query_key_value)
     q, k, v = (tensor.view(len(x), -1, setting.head_dim) for tensor in (q, k, v))
-    q, k = _rotated(q, setting.cos, setting.sin), _rotated(k, setting.cos, setting.sin)
+    q, k = rotated(q, setting.cos, setting.sin), rotated(k, setting.cos, setting.sin)
     attended, log_sums = attention.forward(q, k, v, setting.lengths, scaling=setting.scaling, causal=True)
     (middle,) = project(attended.flatten(1), output)
     middle += x
-    gate, up = project(_normalized(middle, layer.second_norm, setting.epsilon), gate_up)
-    (result,) = project(functional.silu(gate).mul_(up), down)
+    gate, up = project(normalized(middle, layer.second_norm, setting.epsilon), gate_up)
+    (result,) = project(swiglu(gate, up), down)
     result += middle
     return _States(q, k, v, attended, log_sums, middle, gate, up), result
 
@@ -139,19 +139,18 @@ def _backward(
     wanted: list[Any] = [tuple(needs[start : start + 4]) for start in range(2, len(needs), 4)]
     attention_part = needs_input or needs[0] or any(any(need) for need in wanted[:4])
 
-    active = functional.silu(states.gate)
-    inner, down_grads = project_backward(active * states.up, down, [grad], wanted[6:], needs_input=True)
+    active = swiglu(states.gate, states.up)
+    inner, down_grads = project_backward(active, down, [grad], wanted[6:], needs_input=True)
     assert inner is not None
-    grad_up = active.mul_(inner)
-    grad_gate = torch.ops.aten.silu_backward(inner.mul_(states.up), states.gate)
-    normal = _normalized(states.middle, layer.second_norm, setting.epsilon)
+    grad_gate, grad_up = swiglu_backward(inner, states.gate, states.up)
+    normal = normalized(states.middle, layer.second_norm, setting.epsilon)
     inner, gate_grads = project_backward(
         normal, gate_up, [grad_gate, grad_up], wanted[4:6], needs_input=attention_part or needs[1]
     )
     middle_grad, second = (
         (None, None)
         if inner is None
-        else _normalized_backward(inner, states.middle, layer.second_norm, setting.epsilon, grad, needs[1])
+        else normalized_backward(inner, states.middle, layer.second_norm, setting.epsilon, grad, needs[1])
     )
     if not attention_part or middle_grad is None:
         return None, [None, second, *[None] * 16, *gate_grads, *down_grads]
@@ -167,8 +166,8 @@ def _backward(
         setting.lengths, scaling=setting.scaling, causal=True,
     )  # fmt: skip
     q, k, v = grads
-    q, k = _rotated(q, setting.cos, -setting.sin), _rotated(k, setting.cos, -setting.sin)
-    normal = _normalized(x, layer.first_norm, setting.epsilon)
+    q, k = (rotated(tensor, setting.cos, setting.sin, back=True) for tensor in (q, k))
+    normal = normalized(x, layer.first_norm, setting.epsilon)
     inner, input_grads = project_backward(
         normal, query_key_value, [q.flatten(1), k.flatten(1), v.flatten(1)], wanted[:3],
         needs_input=needs_input or needs[0],
@@ -176,7 +175,7 @@ def _backward(
     grad_x, first = (
         (None, None)
         if inner is None
-        else _normalized_backward(inner, x, layer.first_norm, setting.epsilon, middle_grad, needs[0])
+        else normalized_backward(inner, x, layer.first_norm, setting.epsilon, middle_grad, needs[0])
     )
     return grad_x, [first, second, *input_grads, *output_grads, *gate_grads, *down_grads]
 
@@ -184,40 +183,3 @@ def _backward(
 def _groups(items: tuple[Projection, ...]) -> tuple[tuple[Projection, ...], ...]:
     return items[:3], items[3:4], items[4:6], items[6:]
 
-
-def _rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """(T, heads, dim) turned by the angles of the positions."""
-    half = states.shape[-1] // 2
-    first, second = states[..., :half], states[..., half:]
-    cos, sin = cos[:, None], sin[:, None]
-    output = torch.empty_like(states, memory_format=torch.contiguous_format)
-    torch.mul(first, cos, out=output[..., :half]).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=output[..., half:]).addcmul_(first, sin)
-    return output
-
-
-def _factor(x: Tensor, epsilon: float) -> Tensor:
-    """(T, 1) one over the root mean square of each row."""
-    exact = torch.promote_types(x.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
-    factor: Tensor = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
-    return factor
-
-
-def _normalized(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Root mean square normalisation of (T, width), as the models of transformers round it."""
-    factor = _factor(x, epsilon)
-    return (x.to(factor.dtype) * factor).to(x.dtype).mul_(weight)
-
-
-def _normalized_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, epsilon: float, beside: Tensor, needs_weight: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The gradient of ``x``, that of the way around the normalisation added, and the weight's."""
-    factor = _factor(x, epsilon)
-    exact = x.to(factor.dtype)
-    grad_weight = (grad * (exact * factor).to(x.dtype)).sum(0) if needs_weight else None
-    inner = (grad * weight).to(factor.dtype)
-    share = torch.linalg.vecdot(inner, exact)[:, None] * factor.pow(3) / x.shape[-1]
-    inner = inner.mul_(factor).addcmul_(exact, share, value=-1)
-    return inner.add_(beside).to(x.dtype), grad_weight
