@@ -93,6 +93,30 @@ def test_equals_the_layers_of_transformers(build: Any, change: str) -> None:
     batches.assert_alike(found, batches.gradients(model), tolerance=1e-4)
 
 
+@pytest.mark.parametrize("change", ["all", "updates"])
+def test_bfloat16_is_as_near_to_the_exact_result_as_transformers(change: str) -> None:
+    flat = flatten(batches.packed(batches.documents()))
+    places = np.arange(len(flat.ids))
+
+    def run(forward: Any, dtype: torch.dtype) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        model = CHANGES[change](batches.llama(hidden_size=64)).to(dtype)  # heads of 16: the native kernels' smallest
+        assert use_document_attention(model)
+        found = forward(model, flat, places)
+        found.backward(torch.randn(found.shape, generator=torch.Generator().manual_seed(3)).to(dtype))
+        return found.detach().double(), {name: grad.double() for name, grad in batches.gradients(model).items()}
+
+    (exact, exact_grads), (ours, our_grads), (theirs, their_grads) = (
+        run(states, torch.float64), run(states_at, torch.bfloat16), run(states, torch.bfloat16)
+    )  # fmt: skip
+    assert (ours - exact).norm() < 1.2 * (theirs - exact).norm()
+    assert our_grads.keys() == exact_grads.keys()
+    off, their_off = (
+        sum(float((grads[name] - right).norm() ** 2) for name, right in exact_grads.items())
+        for grads in (our_grads, their_grads)
+    )
+    assert off < 1.2 * their_off
+
+
 def hooked(model: Any) -> Any:
     model.model.layers[0].mlp.down_proj.register_forward_hook(lambda *_: None)
     return model

@@ -1,9 +1,9 @@
 """Attention within documents, with a backward pass for CPUs.
 
-In bfloat16 the native kernels compute it where they run. Elsewhere the forward pass is torch's flash attention, documents of like length together. Its backward pass on CPUs multiplies
-small matrices in float32; here the probabilities of a block of queries are computed again and all but one product runs
-in the number format of the tensors, as Dao (2023, "FlashAttention-2") describes it. On other devices torch's own is
-used.
+In bfloat16 the native kernels compute it where they run. Elsewhere the forward pass is torch's flash attention,
+documents of like length together. Its backward pass on CPUs multiplies small matrices in float32; here the
+probabilities of a block of queries are computed again and all but one product runs in the number format of the tensors,
+as Dao (2023, "FlashAttention-2") describes it. On other devices torch's own is used.
 """
 
 from __future__ import annotations

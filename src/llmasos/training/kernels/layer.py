@@ -182,4 +182,3 @@ def _backward(
 
 def _groups(items: tuple[Projection, ...]) -> tuple[tuple[Projection, ...], ...]:
     return items[:3], items[3:4], items[4:6], items[6:]
-

@@ -1,0 +1,160 @@
+"""The native kernels for training: as near to exact results as torch is in bfloat16, whatever the shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from llmasos.training.kernels import native
+from llmasos.training.kernels.native import TrainingKernels, kernels_for
+
+KERNELS = kernels_for()
+pytestmark = pytest.mark.skipif(KERNELS is None, reason="the native kernels do not run here")
+
+
+def kernels() -> TrainingKernels:
+    assert KERNELS is not None
+    return KERNELS
+
+
+def near(found: Tensor, exact: Tensor, share: float = 0.01) -> bool:
+    """Whether the distance is at most a share of the length; one rounding to bfloat16 is off by 0.4 % at most."""
+    assert found.shape == exact.shape and bool(found.isfinite().all())
+    return bool((found.double() - exact).norm() <= share * exact.norm() + 1e-6)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], causal: bool) -> Tensor:
+    """Each document alone, in float64."""
+    outputs = []
+    for q, k, v in zip(*(tensor.split(lengths) for tensor in (query, key, value)), strict=True):
+        parts = (tensor.transpose(0, 1)[None] for tensor in (q, k, v))
+        found = functional.scaled_dot_product_attention(*parts, is_causal=causal, scale=0.2, enable_gqa=True)
+        outputs.append(found[0].transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 130), min_size=1, max_size=5),
+    dim=st.sampled_from([16, 32, 48, 64, 80, 128]),
+    kv_heads=st.integers(1, 3),
+    group=st.integers(1, 3),
+    causal=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_attention(lengths: list[int], dim: int, kv_heads: int, group: int, causal: bool, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tokens, heads = sum(lengths), kv_heads * group
+    query, key, value, slope = (
+        torch.randn(tokens, count, dim, generator=generator).bfloat16() for count in (heads, kv_heads, kv_heads, heads)
+    )
+    exact = [tensor.double().requires_grad_() for tensor in (query, key, value)]
+    wanted = attention(*exact, tuple(lengths), causal)
+    output, log_sums = kernels().attention(query, key, value, tuple(lengths), 0.2, causal)
+    assert near(output, wanted.detach())
+    grads = kernels().attention_backward(slope, query, key, value, output, log_sums, tuple(lengths), 0.2, causal)
+    for found, right in zip(grads, torch.autograd.grad(wanted, exact, slope.double()), strict=True):
+        # Slopes of a document of one token are zero, and what rounding leaves of them is compared with all of a row.
+        assert near(found, right, 0.02) or float((found.double() - right).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_in_long_documents(causal: bool) -> None:
+    lengths = (700, 3, 515)
+    torch.manual_seed(0)
+    query, key, value, slope = (torch.randn(sum(lengths), count, 64).bfloat16() for count in (6, 2, 2, 6))
+    exact = [tensor.double().requires_grad_() for tensor in (query, key, value)]
+    wanted = attention(*exact, lengths, causal)
+    output, log_sums = kernels().attention(query, key, value, lengths, 0.2, causal)
+    assert near(output, wanted.detach())
+    found = kernels().attention_backward(slope, query, key, value, output, log_sums, lengths, 0.2, causal)
+    for first, second in zip(found, torch.autograd.grad(wanted, exact, slope.double()), strict=True):
+        assert near(first, second, 0.02)
+
+
+def test_scores_beyond_the_range_of_the_exponential() -> None:
+    query = torch.full((40, 1, 16), 30.0).bfloat16()
+    key = torch.linspace(1, 8, 40)[:, None, None].expand(40, 1, 16).bfloat16().contiguous()
+    value = torch.randn(40, 1, 16).bfloat16()
+    output, log_sums = kernels().attention(query, key, value, (40,), 1.0, True)
+    found = kernels().attention_backward(torch.ones_like(query), query, key, value, output, log_sums, (40,), 1.0, True)
+    assert all(bool(tensor.isfinite().all()) for tensor in (output, log_sums, *found))
+
+
+@given(rows=st.integers(1, 40), width=st.integers(1, 130), seed=st.integers(0, 1000))
+def test_normalisation(rows: int, width: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x, slope, beside = (torch.randn(rows, width, generator=generator).bfloat16() for _ in range(3))
+    weight = (1 + torch.randn(width, generator=generator) / 4).bfloat16()
+    exact = [tensor.double().requires_grad_() for tensor in (x, weight)]
+    wanted = functional.rms_norm(exact[0], (width,), exact[1], 1e-5)
+    assert near(kernels().normalized(x, weight, 1e-5), wanted.detach())
+    right = torch.autograd.grad(wanted, exact, slope.double())
+    found, of_weight = kernels().normalized_backward(slope, x, weight, 1e-5, beside, True)
+    assert near(found, right[0] + beside.double(), 0.02)
+    assert of_weight is not None and near(of_weight, right[1], 0.02)
+    again, nothing = kernels().normalized_backward(slope, x, weight, 1e-5, beside, False)
+    assert torch.equal(again, found) and nothing is None
+
+
+@given(count=st.integers(1, 9000), seed=st.integers(0, 1000))
+def test_swiglu(count: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    gate, up, slope = (3 * torch.randn(count, generator=generator).bfloat16() for _ in range(3))
+    exact = [tensor.double().requires_grad_() for tensor in (gate, up)]
+    wanted = functional.silu(exact[0]) * exact[1]
+    assert near(kernels().swiglu(gate, up), wanted.detach())
+    right = torch.autograd.grad(wanted, exact, slope.double())
+    for found, expected in zip(kernels().swiglu_backward(slope.clone(), gate, up), right, strict=True):
+        assert near(found, expected)
+
+
+@pytest.mark.parametrize("dim", [16, 32, 64, 80])
+def test_rotation_and_back(dim: int) -> None:
+    torch.manual_seed(dim)
+    states = torch.randn(7, 3, dim).bfloat16()
+    angles = torch.randn(7, dim // 2)
+    cos, sin = angles.cos().bfloat16(), angles.sin().bfloat16()
+    first, second = states.double().chunk(2, -1)
+    c, s = cos.double()[:, None], sin.double()[:, None]
+    turned = kernels().rotate(states.clone(), cos, sin, 1.0)
+    assert near(turned, torch.cat([first * c - second * s, second * c + first * s], -1))
+    assert near(kernels().rotate(turned, cos, sin, -1.0), states.double(), 0.02)
+
+
+@given(rows=st.integers(1, 9), vocabulary=st.integers(1, 300), seed=st.integers(0, 1000))
+def test_cross_entropy(rows: int, vocabulary: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = (4 * torch.randn(rows, vocabulary, generator=generator)).bfloat16()
+    targets = torch.randint(vocabulary, (rows,), generator=generator)
+    exact = logits.double().requires_grad_()
+    wanted = functional.cross_entropy(exact, targets, reduction="sum")
+    (right,) = torch.autograd.grad(wanted, exact)
+    grad = logits.clone()
+    assert kernels().cross_entropy(grad, targets) == pytest.approx(float(wanted.detach()), rel=1e-5, abs=1e-5)
+    assert near(grad, right)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    lengths = (90, 20, 33)
+    query, key, value, slope = (torch.randn(143, count, 32).bfloat16() for count in (4, 2, 2, 4))
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(native, "_threads", lambda threads=threads: threads)
+        output, sums = kernels().attention(query, key, value, lengths, 0.2, True)
+        grads = kernels().attention_backward(slope, query, key, value, output, sums, lengths, 0.2, True)
+        found.append((output, sums, *grads))
+    assert all(torch.equal(first, second) for first, second in zip(*found, strict=True))
+
+
+def test_what_they_cannot_do_is_left_to_torch() -> None:
+    fits = torch.zeros(4, 32, dtype=torch.bfloat16)
+    assert kernels_for(fits) is KERNELS
+    assert kernels_for(fits, fits.float()) is None
+    assert kernels_for(fits.T) is None
+    assert kernels_for(fits, head_dim=24) is None
+    assert kernels_for(fits.to("meta")) is None
