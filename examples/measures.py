@@ -79,7 +79,7 @@ def tnews_classes(model: Any, data: Path) -> float:
     return accuracy([item.label for item in found], [label for _, label in pairs])
 
 
-def gsm8k(model: Any, data: Path, *, count: int = 200, max_tokens: int = 256) -> float:
+def gsm8k(model: Any, data: Path, *, count: int = 500, max_tokens: int = 256) -> float:
     """Share of right results among the first problems of the test set."""
     with (data / "gsm8k" / "test.jsonl").open(encoding="utf-8") as file:
         problems = [json.loads(line) for line in file][:count]
@@ -128,7 +128,7 @@ EXAMPLES: dict[str, Example] = {
         Example("tnews", "accuracy", "TNEWS, dev", tnews_classes),
         Example("tnews-scratch", "accuracy", "TNEWS, dev", tnews_classes),
         Example("tinyshakespeare", "loss", "last tenth of the text"),
-        Example("sft-smollm2", "accuracy", "GSM8K, 200 problems", gsm8k, base=True),
+        Example("sft-smollm2", "accuracy", "GSM8K, 500 problems", gsm8k, base=True),
         Example("multi30k-opus", "BLEU", _MULTI30K, multi30k, base=True),
         Example("multi30k-scratch", "BLEU", _MULTI30K, multi30k),
         Example("answers-lora", "accuracy", _SST2, sst2_answers, base=True),

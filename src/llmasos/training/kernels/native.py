@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from collections.abc import Callable
 from ctypes import POINTER, Structure, byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -41,20 +43,21 @@ class TrainingKernels:
         library.llmasos_documents_size.restype = c_size_t
         assert library.llmasos_documents_size() == ctypes.sizeof(_Documents)
         documents, pointer = POINTER(_Documents), c_void_p
-        signatures = {
-            "training_attention": (c_int, [documents, pointer, pointer, c_int]),
-            "training_attention_backward": (c_int, [documents, *[pointer] * 6, c_int]),
-            "rms_norm": (None, [pointer, pointer, c_int, c_int, c_float, pointer, c_int]),
-            "rms_norm_backward": (None, [*[pointer] * 4, c_int, c_int, c_float, pointer, pointer, c_int]),
-            "swiglu": (None, [pointer, pointer, c_int64, pointer, c_int]),
-            "swiglu_backward": (None, [*[pointer] * 3, c_int64, pointer, pointer, c_int]),
-            "rotate": (None, [*[pointer] * 3, c_int, c_int, c_int, c_float, c_int]),
-            "cross_entropy": (c_double, [pointer, pointer, c_int, c_int, c_int]),
-        }
-        for name, (result, arguments) in signatures.items():
-            function = getattr(library, f"llmasos_{name}")
-            function.restype, function.argtypes = result, arguments
-            setattr(self, f"_{name}", function)
+        number, real = c_int, c_float
+        self._attention = _function(library, "training_attention", [documents, pointer, pointer, number], number)
+        self._attention_backward = _function(
+            library, "training_attention_backward", [documents, *[pointer] * 6, number], number
+        )
+        self._rms_norm = _function(library, "rms_norm", [*[pointer] * 2, number, number, real, pointer, number])
+        self._rms_norm_backward = _function(
+            library, "rms_norm_backward", [*[pointer] * 4, number, number, real, pointer, pointer, number]
+        )
+        self._swiglu = _function(library, "swiglu", [pointer, pointer, c_int64, pointer, number])
+        self._swiglu_backward = _function(
+            library, "swiglu_backward", [*[pointer] * 3, c_int64, pointer, pointer, number]
+        )
+        self._rotate = _function(library, "rotate", [*[pointer] * 3, number, number, number, real, number])
+        self._cross_entropy = _function(library, "cross_entropy", [pointer, pointer, number, number, number], c_double)
 
     def attention(
         self, query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], scaling: float, causal: bool
@@ -63,7 +66,7 @@ class TrainingKernels:
         output = torch.empty_like(query)
         log_sums = query.new_empty(query.shape[:2], dtype=torch.float32)
         documents, kept = _documents(query, key, value, lengths, scaling, causal)
-        failed = self._training_attention(byref(documents), output.data_ptr(), log_sums.data_ptr(), _threads())
+        failed = self._attention(byref(documents), output.data_ptr(), log_sums.data_ptr(), _threads())
         del kept
         if failed:
             raise MemoryError
@@ -85,7 +88,7 @@ class TrainingKernels:
         grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         documents, kept = _documents(query, key, value, lengths, scaling, causal)
         pointers = [tensor.data_ptr() for tensor in (grad, output, log_sums, *grads)]
-        failed = self._training_attention_backward(byref(documents), *pointers, _threads())
+        failed = self._attention_backward(byref(documents), *pointers, _threads())
         del kept
         if failed:
             raise MemoryError
@@ -150,6 +153,12 @@ def kernels_for(*tensors: Tensor, head_dim: int = _LANES) -> TrainingKernels | N
 def _load() -> TrainingKernels | None:
     loaded = native.load()
     return None if loaded is None else TrainingKernels(ctypes.CDLL(str(loaded.path)))
+
+
+def _function(library: ctypes.CDLL, name: str, arguments: list[Any], result: Any = None) -> Callable[..., Any]:
+    function = getattr(library, f"llmasos_{name}")
+    function.argtypes, function.restype = arguments, result
+    return cast(Callable[..., Any], function)
 
 
 def _threads() -> int:
