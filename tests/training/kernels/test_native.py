@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -136,6 +138,31 @@ def test_cross_entropy(rows: int, vocabulary: int, seed: int) -> None:
     grad = logits.clone()
     assert kernels().cross_entropy(grad, targets) == pytest.approx(float(wanted.detach()), rel=1e-5, abs=1e-5)
     assert near(grad, right)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_hidden(value: float) -> None:
+    """The gate that names a batch must see it."""
+    logits = torch.zeros(2, 40).bfloat16()
+    logits[1, 7] = value
+    assert not math.isfinite(kernels().cross_entropy(logits, torch.tensor([3, 3])))
+    assert bool(logits[0].isfinite().all()) and bool(logits[1].isnan().any())
+    for place in range(3):
+        given = [torch.ones(20, 1, 16).bfloat16() for _ in range(3)]
+        given[place][4] = value
+        query, key, value_states = given
+        output, sums = kernels().attention(query, key, value_states, (20,), 1.0, True)
+        assert not bool(output[4:].isfinite().all())
+        slope = torch.ones_like(output)
+        grads = kernels().attention_backward(slope, query, key, value_states, output, sums, (20,), 1.0, True)
+        assert not all(bool(grad.isfinite().all()) for grad in grads)
+    gate, up = torch.ones(2, 20).bfloat16()
+    gate[3] = value
+    assert not bool(kernels().swiglu(gate, up)[3].isfinite())
+    row = torch.ones(2, 20).bfloat16()
+    row[1, 3] = value
+    found = kernels().normalized(row, torch.ones(20).bfloat16(), 1e-5)
+    assert bool(found[0].isfinite().all()) and bool(found[1].isnan().any())
 
 
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
