@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from llmasos.training.kernels import cross_entropy
 from llmasos.training.kernels.cross_entropy import LogitTransform, linear_cross_entropy
+from llmasos.training.kernels.native import kernels_for
 
 TRANSFORMS = [LogitTransform(), LogitTransform(0.25), LogitTransform(cap=3.0), LogitTransform(2.0, 5.0)]
 
@@ -49,9 +51,41 @@ def test_computes_no_gradient_that_nobody_wants() -> None:
         assert not linear_cross_entropy(hidden, weight, None, targets, chunk=4).requires_grad
 
 
-def test_bfloat16_products_and_a_float32_softmax() -> None:
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("chunk", [6, 23])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_bfloat16_products_and_a_float32_softmax(
+    native: bool, smoothing: float, chunk: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native:
+        monkeypatch.setattr(cross_entropy, "kernels_for", lambda *_: None)
+    elif kernels_for() is None:
+        pytest.skip("the native kernels do not run here")
+    hidden, weight, bias, targets = inputs()
+    assert bias is not None
+    narrow = [tensor.detach().bfloat16() for tensor in (hidden, weight, bias)]
+    exact = [tensor.double() for tensor in narrow]
+    wanted = [0] if frozen else [0, 1, 2]
+    for tensors in (narrow, exact):
+        for index in wanted:
+            tensors[index].requires_grad_()
+    ours, right = (
+        linear_cross_entropy(*tensors, targets, chunk=chunk, label_smoothing=smoothing) for tensors in (narrow, exact)
+    )
+    assert ours.dtype == torch.float32
+    assert float(ours.detach()) == pytest.approx(float(right.detach()), rel=5e-3)
+    found = torch.autograd.grad(ours, [narrow[index] for index in wanted])
+    expected = torch.autograd.grad(right, [exact[index] for index in wanted])
+    for first, second in zip(found, expected, strict=True):
+        assert first.dtype == torch.bfloat16
+        assert (first.double() - second).norm() < 0.02 * second.norm()
+
+
+def test_the_second_derivative_is_refused() -> None:
     hidden, weight, _, targets = inputs(bias=False)
-    narrow = linear_cross_entropy(hidden.bfloat16(), weight.bfloat16(), None, targets, chunk=6)
-    exact = linear_cross_entropy(hidden.bfloat16().double(), weight.bfloat16().double(), None, targets, chunk=6)
-    assert narrow.dtype == torch.float32
-    assert float(narrow.detach()) == pytest.approx(float(exact.detach()), rel=5e-3)
+    (slope,) = torch.autograd.grad(
+        linear_cross_entropy(hidden, weight, None, targets, chunk=4), hidden, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
+        slope.sum().backward()

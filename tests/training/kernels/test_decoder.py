@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 
 import training_batches as batches
+from llmasos.training.kernels import attention, pointwise
 from llmasos.training.kernels.decoder import fast_states
 from llmasos.training.kernels.documents import use_document_attention
+from llmasos.training.kernels.native import kernels_for
 from llmasos.training.objectives.flat import Flat, flatten
 from llmasos.training.objectives.network import body_of, document_arguments, states_at
 
@@ -93,13 +95,28 @@ def test_equals_the_layers_of_transformers(build: Any, change: str) -> None:
     batches.assert_alike(found, batches.gradients(model), tolerance=1e-4)
 
 
-@pytest.mark.parametrize("change", ["all", "updates"])
-def test_bfloat16_is_as_near_to_the_exact_result_as_transformers(change: str) -> None:
+@pytest.fixture(params=["native", "torch"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the native kernels where they run, and with what stands for them elsewhere."""
+    if request.param == "torch":
+        for module in (attention, pointwise):
+            monkeypatch.setattr(module, "kernels_for", lambda *_, **__: None)
+    elif kernels_for() is None:
+        pytest.skip("the native kernels do not run here")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("width", [32, 64], ids=["heads-of-8", "heads-of-16"])  # attention is native from 16 on
+@pytest.mark.parametrize("build", [batches.llama, batches.qwen2], ids=lambda build: build.__name__)
+def test_bfloat16_is_as_near_to_the_exact_result_as_transformers(
+    build: Any, width: int, change: str, kernels: str
+) -> None:
     flat = flatten(batches.packed(batches.documents()))
     places = np.arange(len(flat.ids))
 
     def run(forward: Any, dtype: torch.dtype) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        model = CHANGES[change](batches.llama(hidden_size=64)).to(dtype)  # heads of 16: the native kernels' smallest
+        model = CHANGES[change](build(hidden_size=width)).to(dtype)
         assert use_document_attention(model)
         found = forward(model, flat, places)
         found.backward(torch.randn(found.shape, generator=torch.Generator().manual_seed(3)).to(dtype))
@@ -108,13 +125,13 @@ def test_bfloat16_is_as_near_to_the_exact_result_as_transformers(change: str) ->
     (exact, exact_grads), (ours, our_grads), (theirs, their_grads) = (
         run(states, torch.float64), run(states_at, torch.bfloat16), run(states, torch.bfloat16)
     )  # fmt: skip
-    assert (ours - exact).norm() < 1.2 * (theirs - exact).norm()
+    assert (ours - exact).norm() < 1.3 * (theirs - exact).norm()
     assert our_grads.keys() == exact_grads.keys()
     off, their_off = (
-        sum(float((grads[name] - right).norm() ** 2) for name, right in exact_grads.items())
+        sum(float((grads[name] - right).norm() ** 2) for name, right in exact_grads.items()) ** 0.5
         for grads in (our_grads, their_grads)
     )
-    assert off < 1.2 * their_off
+    assert off < 1.3 * their_off
 
 
 def hooked(model: Any) -> Any:

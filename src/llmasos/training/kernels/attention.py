@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from llmasos.training.kernels.groups import groups_of
 from llmasos.training.kernels.native import kernels_for
@@ -50,6 +51,7 @@ class _Attention(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         lengths, scaling, causal = ctx.rest
         query, key, value, output, log_sums = ctx.saved_tensors

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from llmasos.training.kernels.native import kernels_for
@@ -92,8 +93,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), chunk):
             part = hidden[start : start + chunk]
             target = targets[start : start + chunk]
-            loss, grad = _loss_and_grad(functional.linear(part, head, offset), target, smoothing, transform)
+            output = functional.linear(part, head, offset)
+            loss, grad = _loss_and_grad(
+                output, target, smoothing, transform, differentiate=needs_hidden or needs_weight or needs_bias
+            )
             total += loss
+            if grad is None:
+                continue
             if grad_bias is not None:
                 grad_bias += grad.sum(0, dtype=exact)
             narrow = grad.to(hidden.dtype)
@@ -105,6 +111,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total.to(exact)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (factor,) = grads
         found = [None if grad is None else grad * factor.to(grad.dtype) for grad in ctx.saved_tensors]
@@ -112,20 +119,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _loss_and_grad(
-    output: Tensor, targets: Tensor, smoothing: float, transform: LogitTransform
-) -> tuple[Tensor | float, Tensor]:
-    """The summed loss of some positions, and its gradient for the (N, vocab) output of the head.
+    output: Tensor, targets: Tensor, smoothing: float, transform: LogitTransform, *, differentiate: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The summed loss of some positions, and if wanted its gradient for the (N, vocab) output of the head.
 
     The memory of ``output`` may be used.
     """
     kernels = None if smoothing or transform != IDENTITY else kernels_for(output)
     if kernels is not None:
-        return kernels.cross_entropy(output, targets), output
+        total = kernels.cross_entropy(output, targets, differentiate=differentiate)
+        return total, output if differentiate else None
     scaled = transform(output.to(torch.promote_types(output.dtype, torch.float32)))
     log_p = torch.log_softmax(scaled, -1)
     total = -(1 - smoothing) * log_p.gather(1, targets[:, None]).sum(dtype=torch.float64)
     if smoothing:
         total -= smoothing * log_p.mean(-1).sum(dtype=torch.float64)
+    if not differentiate:
+        return total, None
     grad = log_p.exp_()  # in place: log_p is not needed any more
     grad[torch.arange(len(grad), device=grad.device), targets] -= 1 - smoothing
     if smoothing:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from llmasos.training.kernels import attention
 from llmasos.training.kernels.pointwise import normalized, normalized_backward, rotated, swiglu, swiglu_backward
@@ -90,6 +91,7 @@ class _LayerFunction(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         setting, scales, count = ctx.rest
         x, *saved = ctx.saved_tensors

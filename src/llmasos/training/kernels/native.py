@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Callable
-from ctypes import POINTER, Structure, byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, Structure, byref, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from functools import lru_cache
 from typing import Any, cast
 
@@ -40,14 +40,11 @@ class TrainingKernels:
     """The functions of the compiled library; all tensors are contiguous and bfloat16 if nothing else is said."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        library.llmasos_documents_size.restype = c_size_t
-        assert library.llmasos_documents_size() == ctypes.sizeof(_Documents)
-        documents, pointer = POINTER(_Documents), c_void_p
-        number, real = c_int, c_float
-        self._attention = _function(library, "training_attention", [documents, pointer, pointer, number], number)
-        self._attention_backward = _function(
-            library, "training_attention_backward", [documents, *[pointer] * 6, number], number
-        )
+        size = _function(library, "documents_size", [], c_size_t)
+        assert size() == ctypes.sizeof(_Documents)
+        documents, pointer, number, real = POINTER(_Documents), c_void_p, c_int, c_float
+        self._attention = _function(library, "attention", [documents, pointer, pointer, number], number)
+        self._attention_backward = _function(library, "attention_backward", [documents, *[pointer] * 6, number], number)
         self._rms_norm = _function(library, "rms_norm", [*[pointer] * 2, number, number, real, pointer, number])
         self._rms_norm_backward = _function(
             library, "rms_norm_backward", [*[pointer] * 4, number, number, real, pointer, pointer, number]
@@ -57,7 +54,9 @@ class TrainingKernels:
             library, "swiglu_backward", [*[pointer] * 3, c_int64, pointer, pointer, number]
         )
         self._rotate = _function(library, "rotate", [*[pointer] * 3, number, number, number, real, number])
-        self._cross_entropy = _function(library, "cross_entropy", [pointer, pointer, number, number, number], c_double)
+        self._cross_entropy = _function(
+            library, "cross_entropy", [pointer, pointer, number, number, pointer, number, number]
+        )
 
     def attention(
         self, query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], scaling: float, causal: bool
@@ -69,7 +68,7 @@ class TrainingKernels:
         failed = self._attention(byref(documents), output.data_ptr(), log_sums.data_ptr(), _threads())
         del kept
         if failed:
-            raise MemoryError
+            raise MemoryError("no memory for the scores of a block of queries")
         return output, log_sums
 
     def attention_backward(
@@ -91,7 +90,7 @@ class TrainingKernels:
         failed = self._attention_backward(byref(documents), *pointers, _threads())
         del kept
         if failed:
-            raise MemoryError
+            raise MemoryError("no memory for the scores of a block of queries")
         return grads
 
     def normalized(self, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -104,13 +103,13 @@ class TrainingKernels:
         self, grad: Tensor, x: Tensor, weight: Tensor, epsilon: float, beside: Tensor, needs_weight: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The gradient of ``x``, ``beside`` added, and the weight's."""
-        out = torch.empty_like(x)
-        weight_grad = torch.empty(x.shape[1]) if needs_weight else None
+        out, threads = torch.empty_like(x), _threads()
+        sums = x.new_zeros(threads, x.shape[1], dtype=torch.float32) if needs_weight else None
         self._rms_norm_backward(
             grad.data_ptr(), x.data_ptr(), weight.data_ptr(), beside.data_ptr(), *x.shape, epsilon, out.data_ptr(),
-            None if weight_grad is None else weight_grad.data_ptr(), _threads(),
+            None if sums is None else sums.data_ptr(), threads,
         )  # fmt: skip
-        return out, None if weight_grad is None else weight_grad.to(weight.dtype)
+        return out, None if sums is None else sums.sum(0).to(weight.dtype)
 
     def swiglu(self, gate: Tensor, up: Tensor) -> Tensor:
         """``silu(gate) * up``."""
@@ -132,18 +131,33 @@ class TrainingKernels:
         self._rotate(states.data_ptr(), cos.data_ptr(), sin.data_ptr(), *states.shape, direction, _threads())
         return states
 
-    def cross_entropy(self, logits: Tensor, targets: Tensor) -> float:
-        """The summed cross entropy of (N, vocab) logits, which become its gradient; targets (N,) int64."""
-        return float(self._cross_entropy(logits.data_ptr(), targets.data_ptr(), *logits.shape, _threads()))
+    def cross_entropy(self, logits: Tensor, targets: Tensor, *, differentiate: bool = True) -> Tensor:
+        """The summed cross entropy, (), float64, of (N, vocab) logits, which become its gradient.
+
+        Args:
+            targets: (N,) int64.
+            differentiate: whether the gradient is wanted; else logits stay.
+
+        Raises:
+            IndexError: a target is no entry of the vocabulary.
+        """
+        assert targets.dtype == torch.int64 and targets.is_contiguous() and targets.shape == logits.shape[:1]
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
+            raise IndexError(f"targets from {int(targets.min())} to {int(targets.max())} of {logits.shape[1]} logits")
+        losses = logits.new_empty(len(logits), dtype=torch.float64)
+        self._cross_entropy(
+            logits.data_ptr(), targets.data_ptr(), *logits.shape, losses.data_ptr(), differentiate, _threads()
+        )
+        return losses.sum()
 
 
-def kernels_for(*tensors: Tensor, head_dim: int = _LANES) -> TrainingKernels | None:
+def kernels_for(*tensors: Tensor, head_dim: int | None = None) -> TrainingKernels | None:
     """The kernels, if they run here and can work on such tensors.
 
     Args:
-        head_dim: width of a head of attention, which must be a multiple of 16.
+        head_dim: for attention, the width of a head, which must be a multiple of 16.
     """
-    fitting = head_dim % _LANES == 0 and all(
+    fitting = (head_dim is None or head_dim % _LANES == 0) and all(
         tensor.dtype == torch.bfloat16 and tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors
     )
     return _load() if fitting else None
@@ -156,7 +170,7 @@ def _load() -> TrainingKernels | None:
 
 
 def _function(library: ctypes.CDLL, name: str, arguments: list[Any], result: Any = None) -> Callable[..., Any]:
-    function = getattr(library, f"llmasos_{name}")
+    function = getattr(library, f"llmasos_training_{name}")
     function.argtypes, function.restype = arguments, result
     return cast(Callable[..., Any], function)
 
@@ -169,6 +183,8 @@ def _documents(
     query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], scaling: float, causal: bool
 ) -> tuple[_Documents, array[int]]:
     """The call's structure, and what it points to beside the tensors."""
+    assert sum(lengths) == len(query) == len(key) and min(lengths, default=0) >= 0
+    assert key.shape == value.shape and query.shape[2] == key.shape[2] and query.shape[1] % key.shape[1] == 0
     kept = array("i", lengths)
     pointers = [tensor.data_ptr() for tensor in (query, key, value)]
     return _Documents(

@@ -61,7 +61,7 @@ def swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Ten
 
 
 def rotated(states: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor:
-    """(T, heads, dim) turned by the angles (T, dim / 2) of the positions, or back; takes the memory of ``states``."""
+    """(T, heads, dim) turned by the angles (T, dim / 2) of the positions, or back; may use the memory of ``states``."""
     kernels = kernels_for(states, cos, sin)
     if kernels is not None:
         return kernels.rotate(states, cos, sin, -1.0 if back else 1.0)

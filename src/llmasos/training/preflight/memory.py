@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from llmasos.errors import OutOfMemory
 from llmasos.hardware import available_memory
 from llmasos.i18n import t
+from llmasos.training.kernels.native import kernels_for
 from llmasos.training.methods.applied import Applied
 from llmasos.training.optimizers.adamw_8bit import SMALLEST
 from llmasos.training.preflight.probe import Probe
@@ -100,7 +101,7 @@ def estimate_memory(
     numbers = TrainedNumbers.of(trained.values())
     masters = 4 * numbers.all if precision.copies is not None else 0
     width = 4 if precision.copies is not None else _width(trained.values())
-    logits = min(_logits(recipe, module, precision, probed.supervised), probed.working)
+    logits = min(_logits(recipe, module, precision, probed.supervised, device), probed.working)
     gradients = width * numbers.all
     if micro_batches == 1:  # they grow as the activations shrink
         gradients = max(gradients - probed.working, 0)
@@ -127,12 +128,15 @@ def _width(weights: Any) -> int:
     return max((weight.element_size() for weight in weights), default=4)
 
 
-def _logits(recipe: TrainingRecipe, module: Any, precision: Precision, supervised: int) -> int:
+def _logits(recipe: TrainingRecipe, module: Any, precision: Precision, supervised: int, device: str) -> int:
+    """Logits of a chunk; beside them softmax and gradient, unless native kernels turn them into the gradient."""
     if recipe.kind in ("classify", "reward"):
         return 0
     entries = int(module.get_input_embeddings().weight.shape[0])
-    width = torch.empty((), dtype=precision.compute).element_size()
-    return min(recipe.trainer.loss_chunk, supervised) * entries * (2 * 4 + 2 * width)
+    example = torch.empty(0, dtype=precision.compute)
+    in_place = device == "cpu" and not recipe.trainer.label_smoothing and kernels_for(example) is not None
+    copies = example.element_size() if in_place else 2 * 4 + 2 * example.element_size()
+    return min(recipe.trainer.loss_chunk, supervised) * entries * copies
 
 
 # --- too much --------------------------------------------------------------------------------------------------------

@@ -1,17 +1,16 @@
 // Attention within documents for training in bfloat16, forward and backward, without a matrix of scores in memory beyond a
 // block of queries (Dao 2023, "FlashAttention-2"). Products of matrices run on pairs of bfloat16 and are summed in float32.
 #pragma once
-#include <omp.h>
-
 #include <cstdlib>
 #include <vector>
 
 #include "common.h"
 
-namespace llmasos {
+namespace llmasos::training {
 
 constexpr int kTileRows = 6;
-constexpr int kQueryBlock = 48;  // queries worked on together: a multiple of kTileRows, and even
+constexpr int kQueryBlock = 48;  // queries worked on together
+static_assert(kQueryBlock % kTileRows == 0 && kQueryBlock % 2 == 0);
 
 struct Documents {
   const bf16 *query, *key, *value;  // (tokens, heads, dim), (tokens, kv_heads, dim) twice
@@ -177,19 +176,19 @@ struct Backward {
   bf16 *query_grad, *key_grad, *value_grad;
 };
 
-// Probabilities and slopes of a block of queries: as pairs of queries for the gradients of values and keys, and the slopes
-// also row by row for that of the queries.
+// Probabilities (P in Dao's paper) and slopes of the scores (dS) of a block of queries: as pairs of queries for the
+// gradients of values and keys, and the slopes also row by row for that of the queries.
 struct BlockWeights {
-  float *scores, *reached;  // (kQueryBlock, padded) queries times keys; gradients times values
+  float *scores, *reached;  // (kQueryBlock, padded): queries times keys (S), gradients times values (dP)
   uint32_t *weights, *slopes;
   bf16* slope_rows;
 };
 
+// offset: logarithm of the sum of exponents of each query (L in the paper); mean: its gradient times its output (D).
 inline void weigh_block(const Documents& docs, const BlockWeights& block, int first, int rows, int even, int length, int padded,
                         const float* offset, const float* mean) {
   const __m512 scale = _mm512_set1_ps(docs.scale);
-  for (int pair = 0; pair < kQueryBlock; pair += 2) {
-    if (pair >= rows) break;
+  for (int pair = 0; pair < rows; pair += 2) {
     for (int k = 0; k < even; k += 16) {
       __m256i w[2], s[2];
       for (int i = 0; i < 2; ++i) {
@@ -317,4 +316,4 @@ inline bool for_items(const std::vector<Item>& items, size_t bytes, int threads,
   return complete;
 }
 
-}  // namespace llmasos
+}  // namespace llmasos::training

@@ -1,14 +1,12 @@
 // Row-wise parts of training in bfloat16: RMS normalisation, SwiGLU, rotary positions, cross entropy. Each is one pass over
-// memory where torch makes several. Sums and functions are computed in float32; what torch rounds between two operations
-// is rounded here too, so that a model comes to the same states in both.
+// memory where torch makes several. Sums and functions are computed in float32. Between two operations of a forward pass
+// norms and SwiGLU round as torch does; the rotation and all derivatives round once, at the end.
 #pragma once
 #include <omp.h>
 
-#include <vector>
-
 #include "common.h"
 
-namespace llmasos {
+namespace llmasos::training {
 
 inline __m512 rounded(__m512 value) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(to_bf16(value)), 16));
@@ -39,13 +37,13 @@ inline void rms_norm(const bf16* x, const bf16* weight, int rows, int width, flo
   }
 }
 
-// out = gradient of x + beside; weight_grad (width) float32 or null.
+// out = gradient of x + beside, the gradient of the residual. weight_grads: (threads, width) float32 zeros, to which each
+// thread adds its rows' gradient of the weight, or null.
 inline void rms_norm_backward(const bf16* grad, const bf16* x, const bf16* weight, const bf16* beside, int rows, int width, float epsilon,
-                              bf16* out, float* weight_grad, int threads) {
-  std::vector<float> partial(weight_grad ? (size_t)threads * width : 0, 0.0f);
+                              bf16* out, float* weight_grads, int threads) {
 #pragma omp parallel num_threads(threads)
   {
-    float* sums = weight_grad ? partial.data() + (size_t)omp_get_thread_num() * width : nullptr;
+    float* sums = weight_grads ? weight_grads + (size_t)omp_get_thread_num() * width : nullptr;
 #pragma omp for schedule(static)
     for (int r = 0; r < rows; ++r) {
       const size_t place = (size_t)r * width;
@@ -70,11 +68,6 @@ inline void rms_norm_backward(const bf16* grad, const bf16* x, const bf16* weigh
         }
       }
     }
-  }
-  for (int i = 0; weight_grad && i < width; ++i) {
-    float sum = 0;
-    for (int t = 0; t < threads; ++t) sum += partial[(size_t)t * width + i];
-    weight_grad[i] = sum;
   }
 }
 
@@ -132,9 +125,9 @@ inline void rotate(bf16* x, const bf16* cosine, const bf16* sine, int rows, int 
   }
 }
 
-// The summed cross entropy of logits (rows, vocab); logits become its gradient (probabilities, less one at the target).
-inline double cross_entropy(bf16* logits, const int64_t* targets, int rows, int vocab, int threads) {
-  std::vector<double> losses(rows);
+// losses (rows): the cross entropy of logits (rows, vocab). With ``differentiate`` logits become its gradient:
+// probabilities, less one at the target.
+inline void cross_entropy(bf16* logits, const int64_t* targets, int rows, int vocab, double* losses, bool differentiate, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int r = 0; r < rows; ++r) {
     bf16* row = logits + (size_t)r * vocab;
@@ -152,6 +145,7 @@ inline double cross_entropy(bf16* logits, const int64_t* targets, int rows, int 
     const float total = _mm512_reduce_add_ps(sum);
     const float target = _mm512_cvtss_f32(load_bf16(row + targets[r], 1));
     losses[r] = (double)_mm512_cvtss_f32(top) + std::log((double)total) - target;
+    if (!differentiate) continue;
     const __m512 inverse = _mm512_set1_ps(1.0f / total);
     const float right = std::exp(target - _mm512_cvtss_f32(top)) / total;
     for (int i = 0; i < vocab; i += 16) {
@@ -160,9 +154,6 @@ inline double cross_entropy(bf16* logits, const int64_t* targets, int rows, int 
     }
     store_bf16(row + targets[r], 1, _mm512_set1_ps(right - 1.0f));
   }
-  double sum = 0;
-  for (double loss : losses) sum += loss;
-  return sum;
 }
 
-}  // namespace llmasos
+}  // namespace llmasos::training
