@@ -46,11 +46,11 @@ def counting(run: Run, store: RunStore) -> Work:
                 time.sleep(wanted.pause)
                 if step == wanted.fail_at and run.attempt == 1:
                     raise InvalidRecipe("cannot count further", hint="count less")
+                context.report(step=step, loss=1 / step, tokens_per_second=10.0)  # a kill before it is saved repeats it
                 temporary = saved.with_suffix(".new")
                 temporary.write_text(json.dumps(step))
                 temporary.replace(saved)
                 context.checkpoint(saved, step=step)
-                context.report(step=step, loss=1 / step, tokens_per_second=10.0)
                 task.update(step)
                 if context.should_stop() and not wanted.deaf:
                     raise Stopped
